@@ -1,0 +1,30 @@
+//! Keeps a Pod's directory in an object store: restored before the application starts, pushed end-to-end encrypted
+//! while it runs.
+//!
+//! The rooms, from the ground up; a room uses only rooms above it in this list (see ARCHITECTURE.md).
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+// Ground.
+pub mod fault;
+pub mod secret;
+// Words and time.
+pub mod contract;
+pub mod runtime;
+pub mod telemetry;
+pub mod tree;
+// Hands and judgment.
+pub mod disk;
+pub mod plan;
+pub mod seal;
+pub mod store;
+// Forms.
+pub mod vault;
+// What lies at the remote.
+pub mod remote;
+// Motions: one pass each.
+pub mod push;
+pub mod restore;
+// Doors.
+pub mod cli;
+pub mod config;

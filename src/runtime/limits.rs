@@ -1,0 +1,83 @@
+//! Every bound of the program, each with its reason. Units are in the names.
+
+use std::time::Duration;
+
+/// A pack is sealed when it holds this much: large enough that a request's fixed cost is small, small enough that
+/// three of them and one being filled stay within a 64 MiB process.
+pub const PACK_BYTES: usize = 8 << 20;
+/// New data up to this size travels inside the commit: a small push is one request.
+pub const INLINE_BYTES: usize = 4 << 20;
+/// Packs being uploaded at once.
+pub const UPLOADS: usize = 2;
+/// A pack is also sealed at this many entries, so that what waits for its offsets stays small.
+pub const PACK_ENTRIES: usize = 16 * 1024;
+/// Plaintext of one solid frame of small files.
+pub const FRAME_BYTES: usize = 256 << 10;
+/// A file up to this size is stored whole inside a solid frame; above, in blocks.
+pub const SMALL_FILE_BYTES: u64 = 128 << 10;
+/// A content up to this size is stored inside its record.
+pub const LITERAL_BYTES: usize = 128;
+/// Plaintext of one frame of records.
+pub const META_FRAME_BYTES: usize = 128 << 10;
+/// No frame may decompress to more than this (format limit).
+pub const FRAME_CAP_BYTES: usize = 4 << 20;
+/// Frames being compressed at once, each up to [`BLOCK_BATCH_BYTES`].
+pub const COMPRESS_JOBS: usize = 6;
+/// Blocks of a large file are read and compressed in batches of this size.
+pub const BLOCK_BATCH_BYTES: usize = 1 << 20;
+/// A run part is closed at this size.
+pub const RUN_PART_BYTES: usize = 4 << 20;
+/// A commit's records travel inside it up to this size, then in run parts.
+pub const COMMIT_META_BYTES: usize = 2 << 20;
+/// No object of a vault is larger (format limit).
+pub const OBJECT_CAP_BYTES: u64 = 64 << 20;
+/// A base is written when this many commits follow the last one: bounds a restore's requests.
+pub const TAIL_COMMITS: u64 = 256;
+/// A base is also written when the commits after the last one hold this much metadata: bounds a restore's memory.
+pub const TAIL_META_BYTES: u64 = 8 << 20;
+/// The part of a commit read with its first request.
+pub const HEAD_READ_BYTES: u64 = 64 << 10;
+/// Range requests in flight during a restore, and the bytes they may hold together.
+pub const FETCHES: usize = 16;
+/// Bytes that fetched ranges may hold at once.
+pub const FETCH_BYTES: usize = 24 << 20;
+/// A range request asks for at most this much.
+pub const FETCH_RANGE_BYTES: u64 = 4 << 20;
+/// Two wanted ranges of one object this close are fetched together.
+pub const FETCH_GAP_BYTES: u64 = 512 << 10;
+/// Entries of a restore that are planned together.
+pub const WINDOW_ENTRIES: usize = 16 * 1024;
+/// Content bytes of a restore that are planned together.
+pub const WINDOW_BYTES: u64 = 256 << 20;
+/// Names of one directory sorted in memory; more go through a temporary file.
+pub const SORT_BYTES: usize = 8 << 20;
+/// A spool stays in memory up to this size, then becomes a temporary file.
+pub const SPOOL_BYTES: usize = 4 << 20;
+/// Recently stored contents remembered for de-duplication.
+pub const DEDUP_ENTRIES: usize = 32 * 1024;
+/// Reads of one file that keeps changing, before its previous version is kept.
+pub const UNSTABLE_READS: u32 = 3;
+/// A request that made no progress for this long is given up and tried again.
+pub const IO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Tries of one request, the first included.
+pub const REQUEST_TRIES: u32 = 8;
+/// The whole of one operation with all its retries.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
+/// The first wait between tries; doubled up to [`RETRY_WAIT_MAX`].
+pub const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait between tries.
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Silence of a predecessor, observed here, after which its volume is taken over.
+pub const TAKEOVER_SILENCE: Duration = Duration::from_secs(20);
+/// How long a predecessor that keeps writing is waited for.
+pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(120);
+/// While waiting for a predecessor, its head is looked at this often.
+pub const TAKEOVER_POLL: Duration = Duration::from_secs(1);
+/// Tries of a claim that other claims keep overtaking.
+pub const CLAIM_TRIES: u32 = 16;
+/// The mass-deletion fuse: up to this many deletes always pass.
+pub const FUSE_FILES: u64 = 50;
+/// The mass-deletion fuse: up to this share of all entries passes, in percent.
+pub const FUSE_PERCENT: u64 = 25;
+/// Skipped paths that are kept by name for the report; the rest are only counted.
+pub const NAMED_SKIPS: usize = 20;

@@ -1,0 +1,11 @@
+//! Time, waiting and bounds: the only room that reads clocks, spawns tasks or names limits.
+
+pub mod clock;
+pub mod limits;
+mod retry;
+mod shutdown;
+mod tasks;
+
+pub use retry::Backoff;
+pub use shutdown::{Stop, Stopped, listen_for_signals};
+pub use tasks::{Tasks, compute};
