@@ -1,0 +1,55 @@
+//! Identities of contents: keyed BLAKE3, so that they say nothing without the key.
+
+/// The full identity of a content, 32 bytes. De-duplication compares these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId(pub [u8; 32]);
+
+/// Bytes of a [`ShortId`].
+pub const SHORT_ID_BYTES: usize = 16;
+
+/// The first half of an identity: detects errors and renames, decides nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct ShortId(pub [u8; SHORT_ID_BYTES]);
+
+impl ContentId {
+    /// Stands for a block of zeros that is not stored.
+    pub const HOLE: ContentId = ContentId([0; 32]);
+
+    /// The first half.
+    pub fn short(&self) -> ShortId {
+        let mut short = [0; SHORT_ID_BYTES];
+        short.copy_from_slice(&self.0[..SHORT_ID_BYTES]);
+        ShortId(short)
+    }
+}
+
+/// Gathers the identity of a file that is kept in blocks from its blocks' identities, in order.
+#[derive(Debug, Clone)]
+pub struct BlockIds {
+    hasher: blake3::Hasher,
+}
+
+impl BlockIds {
+    pub(super) fn start(key: &[u8; 32], log2_block: u8, size: u64) -> BlockIds {
+        let mut hasher = blake3::Hasher::new_keyed(key);
+        hasher.update(b"blk").update(&[log2_block]).update(&size.to_le_bytes());
+        BlockIds { hasher }
+    }
+
+    /// Adds the next block.
+    pub fn push(&mut self, id: &ContentId) {
+        self.hasher.update(&id.0);
+    }
+
+    /// The file's identity.
+    pub fn finish(&self) -> ShortId {
+        ContentId(*self.hasher.finalize().as_bytes()).short()
+    }
+}
+
+/// An unkeyed checksum for local files, against torn writes; not for anything an enemy could write.
+pub fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+    sum
+}
