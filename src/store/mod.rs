@@ -1,1 +1,450 @@
-//! (room)
+//! The remote: objects under keys, and what they cost. The only room that knows OpenDAL, HTTP and S3.
+//!
+//! A [`Bucket`] reads, creates, lists and deletes objects in an S3 store, in a folder or in memory, with the meaning of
+//! S3 in all three. It never understands what the objects hold. It never retries a conditional create: whether the
+//! first attempt was applied is known to nobody, and only the caller can recognize its own object. It never returns a
+//! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
+//! It never makes or looks for the bucket itself, and no message of it holds a secret.
+
+mod config;
+mod error;
+mod http;
+mod judge;
+mod local;
+mod memory;
+mod probe;
+mod s3;
+
+pub use config::{RemoteConfig, S3Config};
+pub use error::{Asked, StoreError};
+pub use probe::{Fencing, probe, recheck};
+
+use self::config::{check_key, check_prefix, join};
+use self::error::Act;
+use self::http::Meter;
+use self::local::Local;
+use self::memory::Memory;
+use self::s3::S3;
+use crate::runtime::{Backoff, Stop, clock, compute, limits};
+use bytes::Bytes;
+use opendal::raw::Operation;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What a conditional create found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// The object is ours and new.
+    New,
+    /// There was an object already; it is untouched.
+    Exists,
+}
+
+/// A direct child of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name within the folder, without slashes.
+    pub name: String,
+    /// Bytes of the object; 0 for a folder.
+    pub size: u64,
+    /// Whether further keys follow below this name.
+    pub is_folder: bool,
+}
+
+/// Requests and bytes since the bucket was opened. On S3 every HTTP request counts, retries and pages included;
+/// elsewhere every operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Reads of objects.
+    pub get: u64,
+    /// Creates and writes.
+    pub put: u64,
+    /// Pages of listings.
+    pub list: u64,
+    /// Looks at an object's size.
+    pub head: u64,
+    /// Deletes.
+    pub delete: u64,
+    /// Requests for credentials.
+    pub other: u64,
+    /// Attempts that followed a failed one.
+    pub retried: u64,
+    /// Bytes of bodies sent.
+    pub bytes_up: u64,
+    /// Bytes of bodies received.
+    pub bytes_down: u64,
+}
+
+/// How long one attempt may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Without a byte.
+    silence: Duration,
+    /// As a whole.
+    attempt: Duration,
+}
+
+impl Patience {
+    const USUAL: Patience = Patience { silence: limits::IO_TIMEOUT, attempt: ATTEMPT_CAP };
+
+    /// How long to wait for the answer to an upload: the client does not say how much of it has left, so the slowest
+    /// line that is still served gets its time.
+    fn for_upload(self, bytes: u64) -> Duration {
+        (self.silence + Duration::from_secs(bytes / SLOWEST_LINE_BYTES)).min(self.attempt)
+    }
+}
+
+/// One attempt, body included, takes no longer: slower lines could not carry a pack within a grace period anyway.
+const ATTEMPT_CAP: Duration = Duration::from_secs(300);
+/// Uploads slower than this, per second, are given up.
+const SLOWEST_LINE_BYTES: u64 = 64 << 10;
+
+/// A place for objects. Cheap to clone; clones share connections and counts.
+#[derive(Clone)]
+pub struct Bucket {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Backend,
+    meter: Arc<Meter>,
+    place: String,
+}
+
+enum Backend {
+    S3(Box<S3>),
+    Local(Local),
+    Memory(Memory),
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Bucket({})", self.inner.place)
+    }
+}
+
+impl Bucket {
+    /// Opens a remote. No request is made.
+    pub fn connect(config: &RemoteConfig) -> Result<Bucket, StoreError> {
+        let meter = Arc::new(Meter::default());
+        let (backend, place) = match config {
+            RemoteConfig::S3(config) => {
+                let s3 = S3::open(config, Arc::clone(&meter), Patience::USUAL)?;
+                let place = format!("s3://{} at {}", join(&config.bucket, &config.prefix), config.address()?);
+                (Backend::S3(Box::new(s3)), place)
+            }
+            RemoteConfig::Local { folder, path } => {
+                check_prefix(path)?;
+                let folder = if path.is_empty() { folder.clone() } else { folder.join(path) };
+                let place = format!("folder {}", folder.display());
+                (Backend::Local(Local { folder }), place)
+            }
+            RemoteConfig::Memory { name } => (Backend::Memory(Memory::open(name)), format!("memory '{name}'")),
+        };
+        Ok(Bucket { inner: Arc::new(Inner { backend, meter, place }) })
+    }
+
+    /// The remote in words, without secrets.
+    pub fn describe(&self) -> String {
+        self.inner.place.clone()
+    }
+
+    /// Requests so far.
+    pub fn requests(&self) -> Requests {
+        self.inner.meter.snapshot()
+    }
+
+    /// Whether the conditional create is this program's own, and needs no probe.
+    pub fn conditional_create_is_native(&self) -> bool {
+        !matches!(self.inner.backend, Backend::S3(_))
+    }
+
+    /// An object, or a range of it as far as it exists. An object that is not there is an error that
+    /// [`StoreError::is_not_found`]; a range that begins past the end is one that [`StoreError::is_outside`].
+    pub async fn get(&self, stop: &Stop, key: &str, range: Option<Range<u64>>) -> Result<Bytes, StoreError> {
+        let asked = self.asked(Act::Get, key)?;
+        if range.as_ref().is_some_and(|range| range.start >= range.end) {
+            return Ok(Bytes::new());
+        }
+        self.tries(stop, &asked, || self.get_once(&asked, range.as_ref())).await
+    }
+
+    /// Creates an object unless its key is taken. One attempt: an error that [`StoreError::is_ambiguous`] means that
+    /// the object may have been stored, and that reading it tells.
+    pub async fn create(&self, stop: &Stop, key: &str, body: Bytes) -> Result<Create, StoreError> {
+        let asked = self.asked(Act::Create, key)?;
+        let stopped = || StoreError::Stopped(Box::new(asked.clone()));
+        stop.check().map_err(|_| stopped())?;
+        match &self.inner.backend {
+            Backend::S3(s3) => match stop.or(s3.create(&asked, body)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
+            },
+            Backend::Local(local) => {
+                self.count(Operation::Write, body.len());
+                let local = local.clone();
+                compute("create a file", move || local.create(&asked, &body)).await
+            }
+            Backend::Memory(memory) => {
+                self.count(Operation::Write, body.len());
+                Ok(memory.create(&asked.key, body))
+            }
+        }
+    }
+
+    /// Writes an object whatever is there. Only for stores without conditional creates, and for probes.
+    pub async fn put(&self, stop: &Stop, key: &str, body: Bytes) -> Result<(), StoreError> {
+        let asked = self.asked(Act::Put, key)?;
+        self.tries(stop, &asked, || self.put_once(&asked, body.clone())).await
+    }
+
+    /// Deletes an object; one that is not there is fine.
+    pub async fn delete(&self, stop: &Stop, key: &str) -> Result<(), StoreError> {
+        let asked = self.asked(Act::Delete, key)?;
+        self.tries(stop, &asked, || self.delete_once(&asked)).await
+    }
+
+    /// The size of an object, or nothing when it does not exist. S3 answers this request without a reason: a bucket
+    /// that does not exist looks like an object that does not.
+    pub async fn size(&self, stop: &Stop, key: &str) -> Result<Option<u64>, StoreError> {
+        let asked = self.asked(Act::Head, key)?;
+        self.tries(stop, &asked, || self.size_once(&asked)).await
+    }
+
+    /// The smallest name directly inside a folder: one request on S3, unless the store lists in no order.
+    pub async fn first(&self, stop: &Stop, folder: &str) -> Result<Option<String>, StoreError> {
+        if !matches!(&self.inner.backend, Backend::S3(s3) if s3.ordered) {
+            return Ok(self.list(stop, folder).await?.into_iter().next().map(|listed| listed.name));
+        }
+        let mut first = None;
+        self.walk(stop, folder, Walk { page: Some(1), start_after: None }, &mut |listed| {
+            first = Some(listed.name);
+            false
+        })
+        .await?;
+        Ok(first)
+    }
+
+    /// The direct children of a folder, sorted by name: all of them, or an error. The folder `""` is the remote itself.
+    pub async fn list(&self, stop: &Stop, folder: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut all = Vec::new();
+        self.walk(stop, folder, Walk::default(), &mut |listed| {
+            all.push(listed);
+            true
+        })
+        .await?;
+        all.sort_by(|one: &Listed, other| one.name.cmp(&other.name));
+        // A page that was asked for again may repeat what came before it.
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Calls `each` for the direct children of a folder after a name, page by page in the store's order, which is by
+    /// name among objects and among folders. After an error, what was given is true but not all.
+    pub async fn list_page_by_page(
+        &self,
+        stop: &Stop,
+        folder: &str,
+        start_after: Option<&str>,
+        each: &mut (dyn FnMut(Listed) + Send),
+    ) -> Result<(), StoreError> {
+        let walk = Walk { page: None, start_after };
+        self.walk(stop, folder, walk, &mut |listed| {
+            each(listed);
+            true
+        })
+        .await
+    }
+}
+
+/// How to go through a folder.
+#[derive(Clone, Copy, Default)]
+struct Walk<'a> {
+    page: Option<usize>,
+    start_after: Option<&'a str>,
+}
+
+impl Bucket {
+    fn asked(&self, act: Act, key: &str) -> Result<Asked, StoreError> {
+        if !(act == Act::List && key.is_empty()) {
+            check_key(key)?;
+        }
+        Ok(Asked { act, key: key.to_owned(), place: self.inner.place.clone() })
+    }
+
+    fn count(&self, operation: Operation, up: usize) {
+        self.inner.meter.count(Some(operation));
+        self.inner.meter.bytes_up.fetch_add(up as u64, Ordering::Relaxed);
+    }
+
+    /// Tries until it succeeds, fails for good, or the tries or the time are used up.
+    async fn tries<T, F>(&self, stop: &Stop, asked: &Asked, mut once: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut pauses = Pauses::new();
+        loop {
+            let outcome = stop.or(once()).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
+            match outcome {
+                Err(error) if error.is_temporary() => self.pause(stop, asked, &mut pauses, error).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits for the next try, or gives up with the error of the last one.
+    async fn pause(&self, stop: &Stop, asked: &Asked, pauses: &mut Pauses, error: StoreError) -> Result<(), StoreError> {
+        pauses.tries += 1;
+        let wait = pauses.backoff.next_wait();
+        let late = clock::now().duration_since(pauses.began) + wait > limits::REQUEST_DEADLINE;
+        if late || pauses.tries >= limits::REQUEST_TRIES {
+            return Err(error.after(pauses.tries));
+        }
+        stop.or(clock::sleep(wait)).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
+        self.inner.meter.retried.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn get_once(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
+        let outcome = match &self.inner.backend {
+            Backend::S3(s3) => return s3.get(asked, range).await,
+            Backend::Local(local) => {
+                let (local, asked, range) = (local.clone(), asked.clone(), range.cloned());
+                compute("read a file", move || local.get(&asked, range.as_ref())).await
+            }
+            Backend::Memory(memory) => memory.get(asked, range),
+        };
+        self.count(Operation::Read, 0);
+        let down = outcome.as_ref().map_or(0, Bytes::len);
+        self.inner.meter.bytes_down.fetch_add(down as u64, Ordering::Relaxed);
+        outcome
+    }
+
+    async fn put_once(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
+        let up = body.len();
+        match &self.inner.backend {
+            Backend::S3(s3) => return s3.put(asked, body).await,
+            Backend::Local(local) => {
+                let (local, asked) = (local.clone(), asked.clone());
+                compute("write a file", move || local.put(&asked, &body)).await?;
+            }
+            Backend::Memory(memory) => memory.put(&asked.key, body),
+        }
+        self.count(Operation::Write, up);
+        Ok(())
+    }
+
+    async fn delete_once(&self, asked: &Asked) -> Result<(), StoreError> {
+        match &self.inner.backend {
+            Backend::S3(s3) => return s3.delete(asked).await,
+            Backend::Local(local) => {
+                let (local, asked) = (local.clone(), asked.clone());
+                compute("delete a file", move || local.delete(&asked)).await?;
+            }
+            Backend::Memory(memory) => memory.delete(&asked.key),
+        }
+        self.count(Operation::Delete, 0);
+        Ok(())
+    }
+
+    async fn size_once(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
+        let size = match &self.inner.backend {
+            Backend::S3(s3) => return s3.size(asked).await,
+            Backend::Local(local) => {
+                let (local, asked) = (local.clone(), asked.clone());
+                compute("look at a file", move || local.size(&asked)).await?
+            }
+            Backend::Memory(memory) => memory.size(&asked.key),
+        };
+        self.count(Operation::Stat, 0);
+        Ok(size)
+    }
+
+    async fn walk(
+        &self,
+        stop: &Stop,
+        folder: &str,
+        walk: Walk<'_>,
+        each: &mut (dyn FnMut(Listed) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let asked = self.asked(Act::List, folder)?;
+        let children = match &self.inner.backend {
+            Backend::S3(s3) if s3.ordered => return self.walk_pages(stop, s3, &asked, walk, each).await,
+            Backend::S3(s3) => self.tries(stop, &asked, || all_of(s3, &asked)).await?,
+            Backend::Local(local) => {
+                self.count(Operation::List, 0);
+                let local = local.clone();
+                compute("list a folder", move || local.list(&asked)).await?
+            }
+            Backend::Memory(memory) => {
+                self.count(Operation::List, 0);
+                memory.list(folder)
+            }
+        };
+        let after = |name: &str| walk.start_after.is_none_or(|start| name > start);
+        // `all` ends at the first child after which no more are wanted.
+        children.into_iter().filter(|child| after(&child.name)).all(each);
+        Ok(())
+    }
+
+    /// An attempt that fails goes on behind the last page that came; progress gives all tries back.
+    async fn walk_pages(
+        &self,
+        stop: &Stop,
+        s3: &S3,
+        asked: &Asked,
+        walk: Walk<'_>,
+        each: &mut (dyn FnMut(Listed) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let mut reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
+        let mut pauses = Pauses::new();
+        loop {
+            let before = reached.clone();
+            let outcome = stop.or(s3.walk(asked, walk.page, &mut reached, each)).await;
+            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
+                Err(error) if error.is_temporary() => {
+                    if reached != before {
+                        pauses = Pauses::new();
+                    }
+                    self.pause(stop, asked, &mut pauses, error).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// For stores that list in no order: everything, sorted.
+async fn all_of(s3: &S3, asked: &Asked) -> Result<Vec<Listed>, StoreError> {
+    let mut all = Vec::new();
+    s3.walk(asked, None, &mut None, &mut |listed| {
+        all.push(listed);
+        true
+    })
+    .await?;
+    all.sort_by(|one: &Listed, other| one.name.cmp(&other.name));
+    Ok(all)
+}
+
+/// The tries of one operation.
+struct Pauses {
+    backoff: Backoff,
+    began: std::time::Instant,
+    tries: u32,
+}
+
+impl Pauses {
+    fn new() -> Pauses {
+        Pauses { backoff: Backoff::new(), began: clock::now(), tries: 0 }
+    }
+}
+
+/// A name that nothing else has: 128 random bits.
+fn random_name() -> std::io::Result<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|_| std::io::Error::other("the system gives no random numbers"))?;
+    Ok(data_encoding::HEXLOWER.encode(&bytes))
+}

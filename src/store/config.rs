@@ -1,0 +1,188 @@
+//! How a remote is described, and which descriptions are refused before a request is made.
+
+use super::StoreError;
+use crate::secret::Secret;
+use std::path::PathBuf;
+
+/// Where the remote is.
+#[derive(Debug, Clone)]
+pub enum RemoteConfig {
+    /// A bucket of an S3 store.
+    S3(S3Config),
+    /// A folder of this machine, or of a file system mounted here.
+    Local {
+        /// The folder that plays the bucket; it is made by the first write.
+        folder: PathBuf,
+        /// A path inside it; may be empty.
+        path: String,
+    },
+    /// The memory of this process; remotes of one name share their content.
+    Memory {
+        /// The remote's name.
+        name: String,
+    },
+}
+
+/// A bucket of an S3 store, and how to open it.
+#[derive(Debug, Clone, Default)]
+pub struct S3Config {
+    /// The store's address; AWS when absent.
+    pub endpoint: Option<String>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// What all keys begin with, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// The region requests are signed for; `us-east-1` when absent.
+    pub region: Option<String>,
+    /// The access key; absent for credentials from the environment.
+    pub access_key_id: Option<Secret<String>>,
+    /// The secret key that belongs to it.
+    pub secret_access_key: Option<Secret<String>>,
+    /// The token of temporary keys.
+    pub session_token: Option<Secret<String>>,
+    /// Take credentials from the environment although keys may be given: `AWS_*`, profile, web identity, container
+    /// or instance metadata.
+    pub env_auth: bool,
+    /// Put the bucket's name into the host name instead of the path.
+    pub virtual_host_style: bool,
+    /// Further certificate authorities, as PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate.
+    pub insecure_tls: bool,
+    /// The storage class of new objects.
+    pub storage_class: Option<String>,
+    /// The encryption that the store itself applies to new objects.
+    pub server_side_encryption: Option<String>,
+    /// The key of that encryption.
+    pub sse_kms_key_id: Option<String>,
+    /// A role to assume with the credentials.
+    pub role_arn: Option<String>,
+    /// Never ask the machine's metadata service for credentials.
+    pub disable_imds: bool,
+}
+
+impl S3Config {
+    /// The keys given here, unless the environment's are wanted or none are given.
+    pub(super) fn static_keys(&self) -> Option<(&Secret<String>, &Secret<String>)> {
+        if self.env_auth {
+            return None;
+        }
+        self.access_key_id.as_ref().zip(self.secret_access_key.as_ref())
+    }
+
+    /// The region to sign for.
+    pub(super) fn signing_region(&self) -> &str {
+        self.region.as_deref().filter(|region| !region.is_empty()).unwrap_or("us-east-1")
+    }
+
+    /// The store's address with its scheme. AWS is written out, so that what is shown is what is asked.
+    pub(super) fn address(&self) -> Result<String, StoreError> {
+        let Some(given) = self.endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) else {
+            let region = self.signing_region();
+            let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            return Ok(format!("https://s3.{region}.{suffix}"));
+        };
+        let whole = if given.contains("://") { given.to_owned() } else { format!("https://{given}") };
+        // The text is not repeated in the message before it is known to hold no password.
+        let hint = "give it as http://host:port or https://host";
+        let url = reqwest::Url::parse(&whole).map_err(|_| StoreError::usage("the endpoint is not an address", hint))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(StoreError::usage(
+                "the endpoint holds a user name or password",
+                "give the credentials as access key and secret key",
+            ));
+        }
+        let plain = matches!(url.scheme(), "http" | "https") && url.has_host();
+        if !plain || url.query().is_some() || url.fragment().is_some() {
+            return Err(StoreError::usage(format!("the endpoint '{given}' is not a store's address"), hint));
+        }
+        Ok(whole.trim_end_matches('/').to_owned())
+    }
+
+    /// Refuses what would only fail, or change its meaning, at the store.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let bucket = &self.bucket;
+        if bucket.is_empty() || bucket.contains(['/', ' ', '?', '#']) || bucket.chars().any(char::is_control) {
+            return Err(StoreError::usage(format!("'{bucket}' is not a bucket's name"), "write the path as bucket/prefix"));
+        }
+        if self.virtual_host_style && bucket.contains('.') {
+            return Err(StoreError::usage(
+                format!("the bucket '{bucket}' has a dot in its name and cannot be part of a host name"),
+                "use path style",
+            ));
+        }
+        if self.access_key_id.is_some() != self.secret_access_key.is_some() {
+            return Err(StoreError::usage("only one of access key and secret key is given", "give both, or neither"));
+        }
+        check_prefix(&self.prefix)
+    }
+}
+
+/// Prefixes that the HTTP layer or OpenDAL would silently rewrite are refused, so that no two spellings name one place.
+pub(super) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    if prefix.is_empty() || clean(prefix) {
+        return Ok(());
+    }
+    Err(StoreError::usage(
+        format!("the path '{}' inside the remote cannot be used", prefix.escape_debug()),
+        "leave out empty, '.' and '..' parts, control characters, and spaces or slashes at its ends",
+    ))
+}
+
+/// Keys are formed by this program from names without surprises.
+pub(super) fn check_key(key: &str) -> Result<(), StoreError> {
+    let hidden = key.split('/').any(|part| part.starts_with(super::local::TEMPORARY));
+    if clean(key) && !hidden { Ok(()) } else { Err(StoreError::BadKey(key.escape_debug().to_string())) }
+}
+
+fn clean(path: &str) -> bool {
+    path.trim() == path && !path.chars().any(char::is_control) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// `prefix/key`, whichever parts there are.
+pub(super) fn join(prefix: &str, key: &str) -> String {
+    match (prefix.is_empty(), key.is_empty()) {
+        (true, _) => key.to_owned(),
+        (false, true) => prefix.to_owned(),
+        (false, false) => format!("{prefix}/{key}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{S3Config, check_key, check_prefix, join};
+
+    #[test]
+    fn prefixes_that_would_be_rewritten_are_refused() {
+        for good in ["", "a", "a/b", "a b/c", "Zürich/x.y"] {
+            assert!(check_prefix(good).is_ok(), "{good:?}");
+        }
+        for bad in ["/a", "a/", "a//b", " a", "a ", "./a", "a/../b", "..", "a\nb", "/"] {
+            assert!(check_prefix(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn keys_cannot_leave_the_remote() {
+        assert!(check_key("log/0001").is_ok());
+        for bad in ["", "../x", "a//b", "a/", "/a", "a/.tmp-1"] {
+            assert!(check_key(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(join("p", "k"), "p/k");
+        assert_eq!(join("", "k"), "k");
+        assert_eq!(join("p", ""), "p");
+    }
+
+    #[test]
+    fn an_endpoint_with_a_password_is_refused_without_repeating_it() {
+        let with = |endpoint: &str| S3Config { endpoint: Some(endpoint.into()), ..S3Config::default() };
+        let error = with("http://me:hunter2@host").address().expect_err("a password").to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        let error = with("http://me:hunter2@host:x").address().expect_err("no address").to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(with("ftp://host").address().is_err());
+        assert_eq!(with("host:9000").address().expect("good"), "https://host:9000");
+        assert_eq!(with("http://host/").address().expect("good"), "http://host");
+        assert_eq!(S3Config::default().address().expect("AWS"), "https://s3.us-east-1.amazonaws.com");
+    }
+}

@@ -1,0 +1,193 @@
+//! What can go wrong at the remote, and what each answer of a store means.
+
+use crate::fault::{Fault, Kind};
+use std::fmt;
+
+/// What was asked of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    Get,
+    Create,
+    Put,
+    List,
+    Head,
+    Delete,
+}
+
+impl Act {
+    fn verb(self) -> &'static str {
+        match self {
+            Act::Get => "read",
+            Act::Create => "create",
+            Act::Put => "write",
+            Act::List => "list",
+            Act::Head => "look at",
+            Act::Delete => "delete",
+        }
+    }
+
+    /// The S3 right the request needs.
+    pub(super) fn right(self) -> &'static str {
+        match self {
+            Act::Get | Act::Head => "s3:GetObject",
+            Act::Create | Act::Put => "s3:PutObject",
+            Act::List => "s3:ListBucket",
+            Act::Delete => "s3:DeleteObject",
+        }
+    }
+}
+
+/// One request in words: the beginning of every message.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub(super) act: Act,
+    pub(super) key: String,
+    pub(super) place: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "could not {} '{}' in {}", self.act.verb(), self.key, self.place)
+    }
+}
+
+/// A request to the remote that did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store says that the object does not exist.
+    #[error("{0}: there is no such object")]
+    NotFound(Box<Asked>),
+    /// The wanted range begins at or after the object's end.
+    #[error("{0}: the object ends before the wanted range")]
+    Outside(Box<Asked>),
+    /// The store does not allow it.
+    #[error("{asked}: {answer}")]
+    Denied {
+        /// The request.
+        asked: Box<Asked>,
+        /// What came back.
+        answer: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The store could not be reached, or could not do it now.
+    #[error("{asked}: {answer}{}", tried(*tries))]
+    Unavailable {
+        /// The request.
+        asked: Box<Asked>,
+        /// What came back.
+        answer: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Whether another try may succeed.
+        temporary: bool,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// The request may or may not have been carried out.
+    #[error("{0}; it may or may not have been stored")]
+    Ambiguous(Box<StoreError>),
+    /// The store does not offer what was asked.
+    #[error("{asked}: {answer}")]
+    NotSupported {
+        /// The request.
+        asked: Box<Asked>,
+        /// What came back.
+        answer: String,
+    },
+    /// The remote's description is wrong.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The process was asked to stop.
+    #[error("{0}: stopped by a signal")]
+    Stopped(Box<Asked>),
+    /// A key that this program should never have formed.
+    #[error("'{0}' is not a usable key")]
+    BadKey(String),
+}
+
+fn tried(tries: u32) -> String {
+    if tries > 1 { format!(" (tried {tries} times)") } else { String::new() }
+}
+
+impl StoreError {
+    /// The object does not exist: the store said so.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, StoreError::NotFound(_))
+    }
+
+    /// The wanted range begins at or after the object's end.
+    pub fn is_outside(&self) -> bool {
+        matches!(self, StoreError::Outside(_))
+    }
+
+    /// A create that may or may not have been applied: read the key to find out.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, StoreError::Ambiguous(_))
+    }
+
+    /// The store does not know the conditional create.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, StoreError::NotSupported { .. })
+    }
+
+    /// The same request may succeed when it is sent again.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            StoreError::Unavailable { temporary, .. } => *temporary,
+            StoreError::Ambiguous(inner) => inner.is_temporary(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> StoreError {
+        StoreError::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    pub(super) fn unavailable(asked: &Asked, answer: impl Into<String>, temporary: bool) -> StoreError {
+        let asked = Box::new(asked.clone());
+        StoreError::Unavailable { asked, answer: answer.into(), hint: None, temporary, tries: 1 }
+    }
+
+    pub(super) fn hinted(mut self, text: impl Into<String>) -> StoreError {
+        if let StoreError::Unavailable { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// The same error after so many tries.
+    pub(super) fn after(mut self, count: u32) -> StoreError {
+        if let StoreError::Unavailable { tries, .. } = &mut self {
+            *tries = count;
+        }
+        self
+    }
+}
+
+impl Fault for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            StoreError::NotFound(_) | StoreError::Unavailable { .. } => Kind::Unavailable,
+            StoreError::Denied { .. } => Kind::Denied,
+            StoreError::Ambiguous(inner) => inner.kind(),
+            StoreError::NotSupported { .. } | StoreError::Usage { .. } => Kind::Usage,
+            StoreError::Stopped(_) => Kind::Unfinished,
+            StoreError::Outside(_) | StoreError::BadKey(_) => Kind::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            StoreError::Denied { hint, .. } => Some(hint.clone()),
+            StoreError::Unavailable { hint, .. } | StoreError::Usage { hint, .. } => hint.clone(),
+            StoreError::Ambiguous(inner) => inner.hint(),
+            _ => None,
+        }
+    }
+}

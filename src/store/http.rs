@@ -1,0 +1,304 @@
+//! The HTTP client, and the transport through which OpenDAL sends.
+//!
+//! OpenDAL signs requests and speaks S3; what came back is judged here, on the raw answer, because OpenDAL folds
+//! answers together that mean different things to a commit, and because an empty or cut page must never pass for an
+//! empty store.
+
+use super::config::S3Config;
+use super::error::StoreError;
+use super::{Patience, Requests};
+use crate::runtime::{clock, limits};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use opendal::raw::Operation;
+use opendal::raw::oio::ReadStream;
+use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// An error answer longer than this is not read for its code.
+const ERROR_BYTES: usize = 64 << 10;
+/// No answer is longer: the largest object with room to spare. A page of a listing is far smaller.
+const ANSWER_BYTES: u64 = limits::OBJECT_CAP_BYTES + (1 << 20);
+/// A connection that is not made in this time goes to a host that is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Requests and bytes since the bucket was opened.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    get: AtomicU64,
+    put: AtomicU64,
+    list: AtomicU64,
+    head: AtomicU64,
+    delete: AtomicU64,
+    other: AtomicU64,
+    pub(super) retried: AtomicU64,
+    pub(super) bytes_up: AtomicU64,
+    pub(super) bytes_down: AtomicU64,
+}
+
+impl Meter {
+    pub(super) fn count(&self, operation: Option<Operation>) {
+        let counter = match operation {
+            Some(Operation::Read) => &self.get,
+            Some(Operation::Write) => &self.put,
+            Some(Operation::List) => &self.list,
+            Some(Operation::Stat) => &self.head,
+            Some(Operation::Delete) => &self.delete,
+            _ => &self.other,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Requests {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Requests {
+            get: load(&self.get),
+            put: load(&self.put),
+            list: load(&self.list),
+            head: load(&self.head),
+            delete: load(&self.delete),
+            other: load(&self.other),
+            retried: load(&self.retried),
+            bytes_up: load(&self.bytes_up),
+            bytes_down: load(&self.bytes_down),
+        }
+    }
+}
+
+/// No whole answer came.
+#[derive(Debug, Clone)]
+pub(super) struct Lost {
+    pub(super) text: String,
+    pub(super) temporary: bool,
+}
+
+impl Lost {
+    fn again(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: true }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Got {
+    pub(super) status: u16,
+    /// The S3 error code; empty when the answer has none.
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) etag: bool,
+    pub(super) length: Option<u64>,
+    /// First byte, last byte and whole length of a part.
+    pub(super) part: Option<(u64, u64, u64)>,
+    pub(super) body: Bytes,
+}
+
+/// What came back for one operation: of the last request for the object, and of a request for credentials that failed.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    pub(super) answer: Option<Result<Got, Lost>>,
+    pub(super) credentials: Option<Lost>,
+}
+
+/// Sends one operation's requests, counts them and keeps the answer.
+pub(super) struct Recording {
+    pub(super) client: ReqwestTransport,
+    pub(super) meter: Arc<Meter>,
+    pub(super) exchange: Arc<Mutex<Exchange>>,
+    pub(super) patience: Patience,
+}
+
+impl HttpTransport for Recording {
+    async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let operation = request.extensions().get::<Operation>().copied();
+        let host = request.uri().host().unwrap_or_default().to_owned();
+        let answer = self.ask(operation, request).await;
+        let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok((got, parts)) => {
+                let body = got.body.clone();
+                if operation.is_some() {
+                    exchange.answer = Some(Ok(got));
+                } else if got.status >= 300 {
+                    let text = format!("{host} answered {} {}", got.status, got.code);
+                    exchange.credentials = Some(Lost { text, temporary: got.status >= 500 || got.status == 429 });
+                }
+                Ok(Response::from_parts(parts, replay(body)))
+            }
+            Err(lost) => {
+                if operation.is_some() {
+                    exchange.answer = Some(Err(lost));
+                } else {
+                    exchange.credentials = Some(Lost { text: format!("{host}: {}", lost.text), ..lost });
+                }
+                Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer came"))
+            }
+        }
+    }
+}
+
+impl Recording {
+    async fn ask(&self, operation: Option<Operation>, request: Request<Buffer>) -> Result<(Got, http::response::Parts), Lost> {
+        self.meter.count(operation);
+        let up = request.body().len() as u64;
+        self.meter.bytes_up.fetch_add(up, Ordering::Relaxed);
+        let wait = self.patience.for_upload(up);
+        let sent = within(wait, self.client.fetch(request)).await;
+        let response = sent.ok_or_else(|| Lost::again(format!("no answer within {} s", wait.as_secs())))?;
+        let (parts, mut body) = response.map_err(|error| lost_because(&error))?.into_parts();
+        let length = number(&parts.headers, header::CONTENT_LENGTH);
+        let body = self.collect(&mut body, if operation == Some(Operation::Stat) { None } else { length }).await?;
+        if operation == Some(Operation::List) && parts.status == StatusCode::OK {
+            check_page(&body)?;
+        }
+        let (code, message) = if parts.status.is_success() { Default::default() } else { error_in(&body) };
+        let got = Got {
+            status: parts.status.as_u16(),
+            code,
+            message,
+            etag: parts.headers.contains_key(header::ETAG),
+            length,
+            part: part(&parts.headers),
+            body,
+        };
+        Ok((got, parts))
+    }
+
+    /// The whole body in one piece, or an error: never a part.
+    async fn collect(&self, body: &mut HttpBody, length: Option<u64>) -> Result<Bytes, Lost> {
+        let expected = length.unwrap_or(0).min(ANSWER_BYTES);
+        let mut whole = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
+        loop {
+            let wait = self.patience.silence;
+            let chunk = within(wait, body.read()).await;
+            let chunk = chunk.ok_or_else(|| Lost::again(format!("the answer stopped for {} s", wait.as_secs())))?;
+            let chunk = chunk.map_err(|error| {
+                let cause = lost_because(&error).text;
+                Lost::again(format!("the answer broke off after {} bytes ({cause})", whole.len()))
+            })?;
+            if chunk.is_empty() {
+                break;
+            }
+            self.meter.bytes_down.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+            for piece in chunk {
+                whole.extend_from_slice(&piece);
+            }
+            if whole.len() as u64 > ANSWER_BYTES {
+                return Err(Lost { text: format!("the answer is longer than {ANSWER_BYTES} bytes"), temporary: false });
+            }
+        }
+        if length.is_some_and(|length| length != whole.len() as u64) {
+            return Err(Lost::again(format!("the answer broke off after {} bytes", whole.len())));
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// Runs work for at most so long; `None` when it did not end. The work is dropped then.
+pub(super) async fn within<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        done = work => Some(done),
+        () = clock::sleep(longest) => None,
+    }
+}
+
+/// The body once more, for OpenDAL.
+fn replay(body: Bytes) -> HttpBody {
+    let pieces: Vec<opendal::Result<Buffer>> = if body.is_empty() { vec![] } else { vec![Ok(Buffer::from(body))] };
+    // OpenDAL's own check of the length is not needed: the body was checked when it was collected.
+    HttpBody::new(futures::stream::iter(pieces), None)
+}
+
+/// A page must be an S3 listing from its beginning to its end, and say how it goes on: a log-in page answered with
+/// status 200, or half a page, would otherwise read as an empty store.
+fn check_page(body: &[u8]) -> Result<(), Lost> {
+    let text = String::from_utf8_lossy(body);
+    if !text.contains("<ListBucketResult") {
+        return Err(Lost { text: "the answer is not a listing of an S3 store".into(), temporary: false });
+    }
+    let token = text.split_once("<NextContinuationToken>").map_or("", |(_, rest)| rest);
+    let stuck = text.contains("<IsTruncated>true") && (token.is_empty() || token.starts_with('<'));
+    if !text.contains("</ListBucketResult>") || stuck {
+        return Err(Lost::again("the listing is cut off"));
+    }
+    Ok(())
+}
+
+/// Why the client gave up, in the words of the deepest cause. URLs are not repeated: a signed one would be a secret.
+fn lost_because(error: &opendal::Error) -> Lost {
+    let mut deepest: Option<&(dyn Error + 'static)> = error.source();
+    let mut connecting = false;
+    while let Some(cause) = deepest {
+        connecting |= cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_connect);
+        match cause.source() {
+            Some(next) => deepest = Some(next),
+            None => break,
+        }
+    }
+    let text = deepest.map_or_else(|| error.message().to_owned(), ToString::to_string);
+    // A certificate does not become valid by asking again.
+    let temporary = !text.contains("certificate");
+    let text = if connecting { format!("no connection: {text}") } else { text };
+    Lost { text, temporary }
+}
+
+/// The code and message of an S3 error answer.
+fn error_in(body: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(body.get(..body.len().min(ERROR_BYTES)).unwrap_or_default());
+    let inside = |tag: &str| {
+        let rest = text.split_once(&format!("<{tag}>"))?.1;
+        let inner = rest.split_once(&format!("</{tag}>"))?.0;
+        let plain: String = inner.chars().filter(|character| !character.is_control()).take(300).collect();
+        Some(plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
+    };
+    (inside("Code").unwrap_or_default(), inside("Message").unwrap_or_default())
+}
+
+fn number(headers: &HeaderMap, name: header::HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
+}
+
+/// `Content-Range: bytes first-last/whole`.
+fn part(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+    let (range, whole) = text.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()?))
+}
+
+/// The client for one bucket. Redirects are not followed: a store that redirects has another region or address, and
+/// signed requests do not survive the move.
+pub(super) fn client(config: &S3Config) -> Result<reqwest::Client, StoreError> {
+    // The first one wins; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    // An image without system certificates still trusts the public authorities.
+    let mut certificates: Vec<_> = roots.filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
+    if let Some(file) = &config.ca_file {
+        let wrong = |what: String| {
+            StoreError::usage(format!("the CA file '{}' {what}", file.display()), "give a file of PEM certificates")
+        };
+        let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let given = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if given.is_empty() {
+            return Err(wrong("holds no certificate".into()));
+        }
+        certificates.extend(given);
+    }
+    let builder = reqwest::Client::builder()
+        .tls_certs_merge(certificates)
+        .tls_danger_accept_invalid_certs(config.insecure_tls)
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(64)
+        .tcp_keepalive(Duration::from_secs(30))
+        // The built-in resolver would ask a public server when it cannot read this file.
+        .hickory_dns(std::fs::read("/etc/resolv.conf").is_ok());
+    builder.build().map_err(|error| {
+        StoreError::usage(format!("the HTTP client cannot be made: {error}"), "check the CA file and the proxy settings")
+    })
+}

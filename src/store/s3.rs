@@ -1,0 +1,250 @@
+//! One attempt at a time against an S3 store. OpenDAL forms and signs the requests; the answers are judged here.
+
+use super::config::{S3Config, join};
+use super::error::{Act, Asked, StoreError};
+use super::http::{Exchange, Lost, Meter, Recording, client, within};
+use super::judge::settle;
+use super::memory::cut;
+use super::{Create, Listed, Patience};
+use crate::secret::Secret;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::services::S3 as Service;
+use opendal::{Buffer, BytesRange, HttpTransporter, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A bucket of an S3 store.
+pub(super) struct S3 {
+    operator: Operator,
+    client: ReqwestTransport,
+    meter: Arc<Meter>,
+    prefix: String,
+    /// Directory buckets list in no order.
+    pub(super) ordered: bool,
+    secrets: Vec<Secret<String>>,
+    patience: Patience,
+}
+
+impl S3 {
+    /// Makes no request.
+    pub(super) fn open(config: &S3Config, meter: Arc<Meter>, patience: Patience) -> Result<S3, StoreError> {
+        config.check()?;
+        let client = ReqwestTransport::new(client(config)?);
+        // The request that assumes a role goes through the process's default transport. The first one installed wins.
+        HttpTransporter::install_default(client.clone());
+        let operator = Operator::new(builder(config)?).map_err(|_| {
+            let hint = "check endpoint, region, storage class and encryption";
+            StoreError::usage(format!("the options of the bucket '{}' do not fit together", config.bucket), hint)
+        })?;
+        let secrets = [&config.access_key_id, &config.secret_access_key, &config.session_token];
+        Ok(S3 {
+            operator,
+            client,
+            meter,
+            prefix: config.prefix.clone(),
+            ordered: !config.bucket.ends_with("--x-s3"),
+            secrets: secrets.into_iter().flatten().filter(|secret| secret.expose().len() > 3).cloned().collect(),
+            patience,
+        })
+    }
+
+    pub(super) async fn get(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
+        let path = join(&self.prefix, &asked.key);
+        let wanted = range.map_or_else(BytesRange::default, |range| BytesRange::from(range.clone()));
+        let options = ReadOptions { range: wanted, ..ReadOptions::default() };
+        // OpenDAL calls a range that ends past the object an error; the recorded answer tells it from a short body.
+        let exchange = self.exchange(|operator| async move { operator.read_options(&path, options).await.map(drop) });
+        let got = self.settle(asked, exchange.await)?;
+        match (got.status, range) {
+            // A store may answer a range with the whole.
+            (200, _) => cut(asked, got.body, range),
+            (206, Some(range)) => {
+                let length = got.body.len() as u64;
+                let fits = got.part.is_some_and(|(first, last, whole)| {
+                    first == range.start && length == (last + 1).saturating_sub(first) && last + 1 == range.end.min(whole)
+                });
+                if fits {
+                    Ok(got.body)
+                } else {
+                    Err(StoreError::unavailable(asked, "the store sent another part than was asked for", true))
+                }
+            }
+            _ => Err(StoreError::unavailable(asked, format!("the store answered {}", got.status), true)),
+        }
+    }
+
+    /// One conditional create, sent once.
+    pub(super) async fn create(&self, asked: &Asked, body: Bytes) -> Result<Create, StoreError> {
+        let exchange = self.write(asked, body, true).await;
+        match &exchange.answer {
+            Some(Ok(got)) if got.status == 412 => return Ok(Create::Exists),
+            Some(Ok(got)) if (200..300).contains(&got.status) && got.etag => return Ok(Create::New),
+            _ => {}
+        }
+        let error = match self.settle(asked, exchange) {
+            Err(error) => error,
+            // Something that is no S3 store said yes.
+            Ok(_) => StoreError::unavailable(asked, "the answer names no stored object", true),
+        };
+        // Whatever may pass may also have been carried out: an answer that is lost, late or undecided proves nothing.
+        if error.is_temporary() { Err(StoreError::Ambiguous(Box::new(error))) } else { Err(error) }
+    }
+
+    pub(super) async fn put(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
+        let exchange = self.write(asked, body, false).await;
+        if self.settle(asked, exchange)?.etag {
+            Ok(())
+        } else {
+            Err(StoreError::unavailable(asked, "the answer names no stored object", true))
+        }
+    }
+
+    async fn write(&self, asked: &Asked, body: Bytes, if_not_exists: bool) -> Exchange {
+        let path = join(&self.prefix, &asked.key);
+        let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
+        self.exchange(|operator| async move { operator.write_options(&path, Buffer::from(body), options).await.map(drop) }).await
+    }
+
+    pub(super) async fn delete(&self, asked: &Asked) -> Result<(), StoreError> {
+        let path = join(&self.prefix, &asked.key);
+        let exchange = self.exchange(|operator| async move { operator.delete(&path).await }).await;
+        match self.settle(asked, exchange) {
+            Err(error) if error.is_not_found() => Ok(()),
+            settled => settled.map(drop),
+        }
+    }
+
+    pub(super) async fn size(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
+        let path = join(&self.prefix, &asked.key);
+        let exchange = self.exchange(|operator| async move { operator.stat(&path).await.map(drop) }).await;
+        match self.settle(asked, exchange) {
+            Ok(got) => match got.length {
+                Some(length) => Ok(Some(length)),
+                None => Err(StoreError::unavailable(asked, "the store did not say how long the object is", true)),
+            },
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lists the direct children of a folder from where an earlier attempt broke off. `each` returns whether it wants
+    /// more; `reached` is the last path it was given, for the next attempt.
+    pub(super) async fn walk(
+        &self,
+        asked: &Asked,
+        page: Option<usize>,
+        reached: &mut Option<String>,
+        each: &mut (dyn FnMut(Listed) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let folder = match join(&self.prefix, &asked.key) {
+            whole if whole.is_empty() => whole,
+            whole => format!("{whole}/"),
+        };
+        let start_after = reached.clone();
+        let (operator, exchange) = self.recorded();
+        let options = ListOptions { limit: page, start_after: start_after.clone(), ..ListOptions::default() };
+        let path = if folder.is_empty() { "/" } else { &folder };
+        let failed = |_| self.settle(asked, take(&exchange)).err().unwrap_or_else(|| garbled(asked));
+        let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
+        loop {
+            // A page's requests have their own limits; entries of a page that is here come at once.
+            let Some(entry) = lister.try_next().await.map_err(failed)? else { return Ok(()) };
+            let path = entry.path();
+            // A common prefix at the starting point is listed again by some stores.
+            let seen = start_after.as_deref().is_some_and(|start| path <= start);
+            let Some(name) = path.strip_prefix(&folder).filter(|name| !name.is_empty() && !seen) else { continue };
+            let (name, is_folder) = name.strip_suffix('/').map_or((name, false), |name| (name, true));
+            let size = if is_folder { 0 } else { entry.metadata().content_length() };
+            if reached.as_deref().is_none_or(|last| last < path) {
+                *reached = Some(path.to_owned());
+            }
+            if !each(Listed { name: name.to_owned(), size, is_folder }) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The path in the store's order at which a name of a folder stands.
+    pub(super) fn place_of(&self, folder: &str, name: &str) -> String {
+        join(&join(&self.prefix, folder), name)
+    }
+
+    /// Runs one operation and returns what came back.
+    async fn exchange<F>(&self, work: impl FnOnce(Operator) -> F) -> Exchange
+    where
+        F: Future<Output = opendal::Result<()>>,
+    {
+        let (operator, exchange) = self.recorded();
+        let longest = self.patience.attempt;
+        if within(longest, work(operator)).await.is_none() {
+            let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
+            return Exchange { answer: Some(Err(lost)), credentials: None };
+        }
+        take(&exchange)
+    }
+
+    /// The operator with a transport that records.
+    fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
+        let exchange = Arc::new(Mutex::new(Exchange::default()));
+        let transport = Recording {
+            client: self.client.clone(),
+            meter: Arc::clone(&self.meter),
+            exchange: Arc::clone(&exchange),
+            patience: self.patience,
+        };
+        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
+        (self.operator.clone().with_context(context), exchange)
+    }
+
+    /// Judges an answer after wiping our own secrets from what the store wrote.
+    fn settle(&self, asked: &Asked, mut exchange: Exchange) -> Result<super::http::Got, StoreError> {
+        if let Some(Ok(got)) = &mut exchange.answer {
+            for secret in &self.secrets {
+                got.message = got.message.replace(secret.expose().as_str(), "<secret>");
+            }
+        }
+        settle(asked, exchange)
+    }
+}
+
+fn take(exchange: &Mutex<Exchange>) -> Exchange {
+    std::mem::take(&mut *exchange.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// OpenDAL could not read an answer that looked whole.
+fn garbled(asked: &Asked) -> StoreError {
+    debug_assert_eq!(asked.act, Act::List);
+    StoreError::unavailable(asked, "the listing cannot be read", true)
+}
+
+fn builder(config: &S3Config) -> Result<Service, StoreError> {
+    let address = config.address()?;
+    let mut builder = Service::default().bucket(&config.bucket).endpoint(&address).region(config.signing_region());
+    if let Some((access, secret)) = config.static_keys() {
+        // Nothing of the environment may replace what was given.
+        builder = builder.access_key_id(access.expose()).secret_access_key(secret.expose());
+        builder = builder.disable_config_load().disable_ec2_metadata();
+        if let Some(token) = &config.session_token {
+            builder = builder.session_token(token.expose());
+        }
+    }
+    if config.disable_imds {
+        builder = builder.disable_ec2_metadata();
+    }
+    if config.virtual_host_style {
+        builder = builder.enable_virtual_host_style();
+    }
+    if address.starts_with("http://") {
+        // Without TLS nothing else would notice a byte that changed on its way.
+        builder = builder.checksum_algorithm("crc32c");
+    }
+    let given = |option: &Option<String>| option.clone().unwrap_or_default();
+    Ok(builder
+        .default_storage_class(&given(&config.storage_class))
+        .server_side_encryption(&given(&config.server_side_encryption))
+        .server_side_encryption_aws_kms_key_id(&given(&config.sse_kms_key_id))
+        .role_arn(&given(&config.role_arn)))
+}
