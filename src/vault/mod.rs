@@ -4,9 +4,15 @@
 pub mod container;
 pub mod directory;
 pub mod entry;
+pub mod error;
 pub mod index;
+pub mod log;
 pub mod meta;
 pub mod object;
+pub mod open;
 pub mod pack;
+pub mod publish;
 pub mod record;
+pub mod slot;
+pub mod tree;
 pub mod wire;

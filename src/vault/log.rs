@@ -1,0 +1,195 @@
+//! The log of commits: finding the head, reading commits, verifying the chain.
+
+use super::container::{HEADER_BYTES, Opened};
+use super::directory::{Directory, Flags, Plan};
+use super::error::VaultError;
+use super::meta::Head;
+use super::object::{ObjectId, log_seq};
+use super::open::{Newest, Vault};
+use super::wire::FormatError;
+use crate::runtime::{Stop, limits};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+
+/// A verified commit with the records of its own.
+#[derive(Debug)]
+pub struct Commit {
+    /// Its number; 1 is the first.
+    pub seq: u64,
+    /// Its hash H.
+    pub hash: [u8; 32],
+    /// Directory and records.
+    pub head: Head,
+}
+
+impl Commit {
+    /// What it says.
+    pub fn directory(&self) -> &Directory {
+        &self.head.directory
+    }
+
+    /// The commit that carries the plan in force after it; 0: none.
+    pub fn plan_at(&self) -> u64 {
+        if self.directory().plan.is_some() { self.seq } else { self.directory().plan_at }
+    }
+
+    /// Whether the next writer need not wait.
+    pub fn is_released(&self) -> bool {
+        self.directory().flags.has(Flags::RELEASE)
+    }
+}
+
+impl Vault {
+    /// The newest commit; `None` in a vault that has none yet.
+    pub async fn head(&self, hint: Option<Newest>, stop: &Stop) -> Result<Option<Commit>, VaultError> {
+        if let Some(newest) = hint {
+            return Ok(Some(self.commit_from(newest.seq, newest.bytes, stop).await?));
+        }
+        let Some(seq) = self.bucket.first(stop, "log").await?.as_deref().and_then(log_seq) else { return Ok(None) };
+        Ok(Some(self.commit(seq, stop).await?))
+    }
+
+    /// The commit with a number that must exist.
+    pub async fn commit(&self, seq: u64, stop: &Stop) -> Result<Commit, VaultError> {
+        match self.try_commit(seq, stop).await? {
+            Some(commit) => Ok(commit),
+            None => Err(VaultError::Missing { object: ObjectId::commit(seq).key(), referrer: "the log".into() }),
+        }
+    }
+
+    /// The commit with a number, if it exists.
+    pub async fn try_commit(&self, seq: u64, stop: &Stop) -> Result<Option<Commit>, VaultError> {
+        match self.bucket.get(stop, &ObjectId::commit(seq).key(), Some(0..limits::HEAD_READ_BYTES)).await {
+            Ok(bytes) => Ok(Some(self.commit_from(seq, bytes, stop).await?)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn commit_from(&self, seq: u64, bytes: Bytes, stop: &Stop) -> Result<Commit, VaultError> {
+        let id = ObjectId::commit(seq);
+        let head = self.head_of(id, bytes, stop).await?;
+        let corrupt = |what| VaultError::corrupt(id, what);
+        let bytes = head.head_bytes().ok_or_else(|| corrupt(FormatError::Truncated("its head")))?;
+        let hash = self.keys().commit_hash(bytes);
+        if head.directory.labels.config != self.config_digest {
+            return Err(corrupt(FormatError::Invalid("it was written under another vault.json")));
+        }
+        Ok(Commit { seq, hash, head })
+    }
+
+    /// The head of any object, of which `bytes` is the start.
+    pub async fn head_of(&self, id: ObjectId, bytes: Bytes, stop: &Stop) -> Result<Head, VaultError> {
+        let corrupt = |what| VaultError::corrupt(id, what);
+        let opened = Opened::parse(self.identity(), id, &bytes).map_err(corrupt)?;
+        let wanted = opened.head_len as usize;
+        let mut head = bytes.slice(..bytes.len().min(wanted)).to_vec();
+        if head.len() < wanted {
+            let rest = self.bucket.get(stop, &id.key(), Some(head.len() as u64..wanted as u64)).await?;
+            head.extend_from_slice(&rest);
+        }
+        Head::read(opened, Bytes::from(head)).map_err(corrupt)
+    }
+
+    /// Everything needed to read the tree as of a commit: the plan in force and the commits after its runs, with the
+    /// chain verified between them. `claimed` says what the caller has already: the commit itself.
+    pub async fn view(&self, commit: Commit, stop: &Stop) -> Result<View, VaultError> {
+        let plan = match (&commit.directory().plan, commit.plan_at()) {
+            (Some(plan), _) => plan.clone(),
+            (None, 0) => Plan::default(),
+            (None, at) => {
+                let carrier = self.commit(at, stop).await?;
+                let missing = || VaultError::corrupt(ObjectId::commit(at), FormatError::Invalid("it should carry a plan"));
+                carrier.head.directory.plan.ok_or_else(missing)?
+            }
+        };
+        let (merged_to, merged_hash) = plan.runs.last().map_or((0, [0; 32]), |run| (run.to, run.hash));
+        let mut tail: Vec<Commit> = stream::iter(merged_to + 1..commit.seq)
+            .map(|seq| self.commit(seq, stop))
+            .buffered(limits::FETCHES)
+            .try_collect()
+            .await?;
+        tail.push(commit);
+        let mut before = merged_hash;
+        for link in &tail {
+            if link.seq > merged_to && link.directory().previous != before {
+                return Err(VaultError::corrupt(
+                    ObjectId::commit(link.seq),
+                    FormatError::Invalid("it does not continue the commit before it"),
+                ));
+            }
+            before = link.hash;
+        }
+        tail.retain(|link| link.seq > merged_to);
+        Ok(View { plan, tail })
+    }
+
+    /// Directories of commits, newest first, as `snapshots` shows them.
+    pub async fn history(&self, stop: &Stop) -> Result<Vec<Point>, VaultError> {
+        let listed = self.bucket.list(stop, "log").await?;
+        let seqs: Vec<u64> = listed.iter().filter_map(|l| log_seq(&l.name)).collect();
+        let mut points: Vec<Point> = stream::iter(seqs)
+            .map(|seq| async move {
+                let commit = self.commit(seq, stop).await?;
+                Ok::<Point, VaultError>(Point { seq, hash: commit.hash, directory: commit.head.directory })
+            })
+            .buffered(limits::FETCHES)
+            .try_collect()
+            .await?;
+        points.sort_by_key(|point| std::cmp::Reverse(point.seq));
+        Ok(points)
+    }
+
+    /// What fenced writers left behind: forks, by key.
+    pub async fn forks(&self, stop: &Stop) -> Result<Vec<Fork>, VaultError> {
+        let mut forks = Vec::new();
+        for folder in self.bucket.list(stop, "fork").await?.iter().filter(|l| l.is_folder) {
+            let Some(claim) = super::object::claim_of_folder(&folder.name) else { continue };
+            for file in self.bucket.list(stop, &format!("fork/{}", folder.name)).await? {
+                let Ok(counter) = u32::from_str_radix(&file.name, 16) else { continue };
+                let id = ObjectId::of_claim(super::object::ObjectKind::Fork, claim, counter);
+                let bytes = self.bucket.get(stop, &id.key(), Some(0..limits::HEAD_READ_BYTES)).await?;
+                forks.push(Fork { id, head: self.head_of(id, bytes, stop).await? });
+            }
+        }
+        Ok(forks)
+    }
+
+    /// The header of an object, checked.
+    pub async fn header(&self, id: ObjectId, referrer: &str, stop: &Stop) -> Result<Opened, VaultError> {
+        match self.bucket.get(stop, &id.key(), Some(0..HEADER_BYTES as u64)).await {
+            Ok(bytes) => Opened::parse(self.identity(), id, &bytes).map_err(|what| VaultError::corrupt(id, what)),
+            Err(error) if error.is_not_found() => Err(VaultError::Missing { object: id.key(), referrer: referrer.into() }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A rescue object of a fenced writer.
+#[derive(Debug)]
+pub struct Fork {
+    /// Which object.
+    pub id: ObjectId,
+    /// Its directory and records.
+    pub head: Head,
+}
+
+/// The tree as of a commit, not yet merged.
+#[derive(Debug)]
+pub struct View {
+    /// Runs in force.
+    pub plan: Plan,
+    /// Commits after them, oldest first; the last is the commit itself. Empty if it is merged already.
+    pub tail: Vec<Commit>,
+}
+
+/// A restore point.
+#[derive(Debug)]
+pub struct Point {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// What it says.
+    pub directory: Directory,
+}
