@@ -1,3 +1,4 @@
 //! The integration tests: one binary, one module per subject.
+#![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod tidy;
