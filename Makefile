@@ -17,9 +17,9 @@ lint: ## format and clippy, as CI wants them
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: ## compare with the peers on PATH, on a real MinIO; see bench/run --help
+bench: ## compare with the peers on PATH, on a real MinIO; ARGS=… as in bench/run --help
 	cargo build --release --locked
-	@bench/run
+	@bench/run $(ARGS)
 
 clean: ## remove what was built here (fetched tools stay in the cache)
 	cargo clean
