@@ -1,3 +1,5 @@
-mod model;
+//! The integration tests: one binary, one module per subject.
+#![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
-fn main() {}
+mod model;
+mod tidy;
