@@ -1,1 +1,5 @@
 //! (room)
+
+mod config;
+
+pub use config::{RemoteConfig, S3Config};
