@@ -116,12 +116,20 @@ impl Check<'_> {
 pub(super) fn read_secret(path: &Path) -> Result<Secret<String>, String> {
     let mut text = zeroize::Zeroizing::new(String::new());
     let opened = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text));
-    opened.map_err(|error| format!("({}) cannot be read: {}", path.display(), error))?;
+    let shown = shown_path(path);
+    opened.map_err(|error| format!("({shown}) cannot be read: {error}"))?;
     if text.len() as u64 > SECRET_FILE_BYTES {
-        return Err(format!("({}) is larger than {SECRET_FILE_BYTES} bytes", path.display()));
+        return Err(format!("({shown}) is larger than {SECRET_FILE_BYTES} bytes"));
     }
     match text.trim() {
-        "" => Err(format!("({}) is empty", path.display())),
+        "" => Err(format!("({shown}) is empty")),
         value => Ok(Secret::new(value.to_string())),
     }
+}
+
+/// The path of a secret's file, fit for a message. People put the secret itself where its path belongs, so only what lies
+/// in a directory that exists is shown.
+pub(super) fn shown_path(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| folder.is_absolute() && folder.parent().is_some());
+    if folder.is_some_and(Path::is_dir) { path.display().to_string() } else { "path not shown, no such directory".to_string() }
 }

@@ -1,15 +1,16 @@
 //! What opens the vault: `ENCRYPTED_*` and `-e`.
 
-use super::check::{Check, read_secret};
+use super::check::{Check, read_secret, shown_path};
 use super::environment::Environment;
 use super::mistakes::{ConfigError, Mistake, Mistakes};
 use super::raw;
 use crate::contract::env;
 use crate::secret::Secret;
+use std::fmt;
 use std::path::PathBuf;
 
-/// Where the key or passphrase comes from.
-#[derive(Debug, Clone)]
+/// Where the key or passphrase comes from. `Debug` tells no more than [`KeySource::describe`].
+#[derive(Clone)]
 pub enum KeySource {
     /// It stands in the environment.
     Inline(Secret<String>),
@@ -34,8 +35,14 @@ impl KeySource {
     pub fn describe(&self) -> String {
         match self {
             KeySource::Inline(_) => "<set>".to_string(),
-            KeySource::File(path) => format!("from {}", path.display()),
+            KeySource::File(path) => format!("from {}", shown_path(path)),
         }
+    }
+}
+
+impl fmt::Debug for KeySource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.describe())
     }
 }
 
@@ -160,9 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_password_file_is_named() {
-        let unlock = read_unlock(&environment(&[("ENCRYPTED_PASSWORD_FILE", "/no/such/file")]), &[]).unwrap();
-        let text = unlock.secret.unwrap().read().unwrap_err().to_string();
-        assert!(text.contains("/no/such/file") && text.contains("cannot be read"), "{text}");
+    fn a_missing_password_file_is_named_unless_it_may_be_the_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("vault").display().to_string();
+        for (value, is_shown) in [(missing.as_str(), true), ("/hunter2", false), ("hunter2", false), ("/hun/ter2", false)] {
+            let unlock = read_unlock(&environment(&[("ENCRYPTED_PASSWORD_FILE", value)]), &[]).unwrap();
+            let text = format!("{unlock:?} {}", unlock.secret.as_ref().unwrap().read().unwrap_err());
+            assert!(text.contains("ENCRYPTED_PASSWORD_FILE (") && text.contains("cannot be read"), "{text}");
+            assert_eq!(text.contains(value), is_shown, "{text}");
+        }
     }
 }

@@ -119,7 +119,7 @@ fn each_wrong_value_is_named_with_a_way_out() {
         ("REMOTE_CA_FILE", "/no/ca.pem", "REMOTE_CA_FILE (/no/ca.pem) is not a readable file"),
         ("AWS_CA_BUNDLE", "/no/ca.pem", "AWS_CA_BUNDLE (/no/ca.pem) is not a readable file"),
         ("REMOTE_SECRET_ACCESS_KEY_FILE", "/k", "is given together with REMOTE_SECRET_ACCESS_KEY"),
-        ("REMOTE_SESSION_TOKEN_FILE", "/no/token", "REMOTE_SESSION_TOKEN_FILE (/no/token) cannot be read"),
+        ("REMOTE_SESSION_TOKEN_FILE", "/usr/no-token", "REMOTE_SESSION_TOKEN_FILE (/usr/no-token) cannot be read"),
         ("REMOTE_PROFILE", "x", "an option of rclone that is not supported yet"),
         ("REMOTE_ENDPONT", "x", "did you mean REMOTE_ENDPOINT?"),
         ("REMOTE_COLOUR", "x", "REMOTE_COLOUR is not a known option\n    -> known: TYPE, DESCRIPTION, PROVIDER"),
