@@ -1,5 +1,9 @@
 //! The verbs.
 
+mod args;
+
+pub use args::Cli;
+
 use std::process::ExitCode;
 
 /// Runs the program.

@@ -1,1 +1,23 @@
-//! (room)
+//! What a person said, checked: the process environment, `-p key=value` parameters and the small languages of flag
+//! values (booleans, durations, points in time).
+//!
+//! The only room that reads environment variables. Everything is a function of an [`Environment`], so that a test
+//! passes a map. All mistakes are reported together; no message and no `Debug` ever holds a secret.
+
+mod at;
+mod check;
+mod environment;
+mod local;
+mod mistakes;
+mod raw;
+mod remote;
+mod s3;
+mod unlock;
+mod words;
+
+pub use at::{At, AtError, parse_at};
+pub use environment::Environment;
+pub use mistakes::{ConfigError, Mistake};
+pub use remote::{RemoteOptions, read_remote};
+pub use unlock::{KeySource, Unlock, read_new_key, read_unlock};
+pub use words::{WordError, parse_boolean, parse_span};

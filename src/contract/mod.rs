@@ -1,1 +1,4 @@
-//! (room)
+//! The names on which two processes agree: whoever writes a Pod's containers and the program that runs in them. Pure:
+//! tables and constants, nothing that reads.
+
+pub mod env;

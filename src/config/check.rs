@@ -1,0 +1,135 @@
+//! Checks that several options share, and what they found.
+
+use super::environment::{Environment, Options};
+use super::mistakes::{ConfigError, Mistakes, nearest};
+use super::words::parse_boolean;
+use crate::secret::Secret;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// A mounted secret is never larger: whatever is, is the wrong file.
+const SECRET_FILE_BYTES: u64 = 64 << 10;
+
+/// A check of one prefix in progress.
+pub(super) struct Check<'a> {
+    pub environment: &'a Environment,
+    pub options: &'a Options,
+    pub mistakes: Mistakes,
+    pub warnings: Vec<String>,
+    /// Texts that no message may hold.
+    pub secrets: Vec<String>,
+}
+
+impl Check<'_> {
+    /// Notes that an option is wrong.
+    pub fn wrong(&mut self, key: &str, problem: impl Into<String>, hint: impl Into<String>) {
+        self.mistakes.add(self.options.name(key), problem, hint);
+    }
+
+    /// A value fit for a message: not when it is long or is also the value of a secret.
+    pub fn shown(&self, value: &str) -> String {
+        let secret = self.secrets.iter().any(|secret| value.contains(secret.as_str()));
+        let short = value.chars().count() <= 20 && value.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+        if short && !secret { format!("'{value}'") } else { "(not shown)".to_string() }
+    }
+
+    /// A boolean option.
+    pub fn boolean(&mut self, key: &str, value: Option<&str>, default: bool) -> bool {
+        let Some(text) = value else { return default };
+        parse_boolean(text).unwrap_or_else(|error| {
+            self.wrong(key, format!("is {}", self.shown(text)), error.to_string());
+            default
+        })
+    }
+
+    /// A text of printable ASCII without spaces, as every identifier of S3 is.
+    pub fn word(&mut self, key: &str, value: Option<&str>) -> Option<String> {
+        let text = value?;
+        if text.chars().all(|c| c.is_ascii_graphic()) {
+            return Some(text.to_string());
+        }
+        self.wrong(key, "has spaces or characters outside ASCII", "look for a quotation mark or a line break too many");
+        None
+    }
+
+    /// A secret given directly or as a file.
+    pub fn secret(&mut self, key: &str, inline: Option<&str>, file: Option<&str>) -> Option<Secret<String>> {
+        let file_key = format!("{key}_file");
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                let both = format!("is given together with {}", self.options.name(key));
+                self.wrong(&file_key, both, "keep one of them");
+                None
+            }
+            (Some(text), None) => Some(Secret::new(text.to_string())),
+            (None, Some(path)) => match read_secret(Path::new(path)) {
+                Ok(secret) => Some(secret),
+                Err(problem) => {
+                    self.wrong(&file_key, problem, "name a readable file that holds only the value");
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    }
+
+    /// Reports options outside the known ones, with the name that was probably meant. Returns, as written, those that
+    /// are accepted without effect.
+    pub fn unknown(&mut self, known: &[&[&str]], idle: &[&str], unserved: &[&str]) -> Vec<String> {
+        let names = || known.iter().flat_map(|table| table.iter().copied());
+        let mut without_effect = Vec::new();
+        for key in self.options.keys().filter(|key| !names().any(|name| name == *key)) {
+            if idle.contains(&key) {
+                without_effect.push(self.options.name(key));
+            } else if unserved.contains(&key) {
+                let hint = "remove it, or use a remote that does not need it";
+                self.mistakes.add(self.options.name(key), "is an option of rclone that is not supported yet", hint);
+            } else {
+                let hint = match nearest(key, names()) {
+                    Some(name) => format!("did you mean {}?", self.options.variable(name)),
+                    None => format!("known: {}", names().collect::<Vec<_>>().join(", ").to_uppercase()),
+                };
+                self.mistakes.add(self.options.name(key), "is not a known option", hint);
+            }
+        }
+        without_effect
+    }
+
+    /// Refuses secrets on the command line, where every user of the machine can read them.
+    pub fn no_secret_flags(&mut self, keys: &[&str]) {
+        for key in keys.iter().filter(|key| self.options.is_on_command_line(key)) {
+            let variable = self.options.variable(key);
+            let flag = if variable.starts_with("ENCRYPTED") { "-e" } else { "-p" };
+            let hint = format!("use {variable}, or {variable}_FILE with the path of a file that holds it");
+            self.mistakes.add(format!("{flag} {key}"), "is a secret, and a process list shows flags", hint);
+        }
+    }
+
+    /// The value and the warnings, if nothing was wrong.
+    pub fn finish<T>(self, build: impl FnOnce(Vec<String>) -> T) -> Result<T, ConfigError> {
+        self.mistakes.into_result(()).map(|()| build(self.warnings))
+    }
+}
+
+/// A file's text without the white space around it; the error says what is wrong without showing any of it.
+pub(super) fn read_secret(path: &Path) -> Result<Secret<String>, String> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    let opened = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text));
+    let shown = shown_path(path);
+    opened.map_err(|error| format!("({shown}) cannot be read: {error}"))?;
+    if text.len() as u64 > SECRET_FILE_BYTES {
+        return Err(format!("({shown}) is larger than {SECRET_FILE_BYTES} bytes"));
+    }
+    match text.trim() {
+        "" => Err(format!("({shown}) is empty")),
+        value => Ok(Secret::new(value.to_string())),
+    }
+}
+
+/// The path of a secret's file, fit for a message. People put the secret itself where its path belongs, so only what lies
+/// in a directory that exists is shown.
+pub(super) fn shown_path(path: &Path) -> String {
+    let folder = path.parent().filter(|folder| folder.is_absolute() && folder.parent().is_some());
+    if folder.is_some_and(Path::is_dir) { path.display().to_string() } else { "path not shown, no such directory".to_string() }
+}

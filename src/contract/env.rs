@@ -1,0 +1,238 @@
+//! Environment variables and the option keys behind their prefixes.
+//!
+//! `REMOTE_ACCESS_KEY_ID=…` and `-p access_key_id=…` are two spellings of one option, in rclone's vocabulary; keys
+//! here are in lower case.
+
+/// Options of the remote.
+pub const REMOTE_PREFIX: &str = "REMOTE_";
+/// Options of the encryption.
+pub const ENCRYPTED_PREFIX: &str = "ENCRYPTED_";
+/// The secret of a slot that `key add` writes.
+pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
+/// Where this program remembers between two runs.
+pub const STATE_DIR: &str = "STATE_DIR";
+/// Log lines as JSON.
+pub const LOG_JSON: &str = "LOG_JSON";
+/// The least level that is logged.
+pub const LOG_LEVEL: &str = "LOG_LEVEL";
+/// The data directory of the desktop convention: the parent of the embedded remote.
+pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+/// The home directory.
+pub const HOME: &str = "HOME";
+/// The AWS tools' name for a file of trusted certificates.
+pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+/// The AWS tools' names for the region, in their order; set by workload identity.
+pub const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// The AWS tools' switch against instance metadata.
+pub const AWS_EC2_METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
+/// Options of every remote.
+pub const REMOTE_COMMON: &[&str] = &["type", "description"];
+/// Options of `type=s3` that have an effect.
+pub const REMOTE_S3: &[&str] = &[
+    "provider",
+    "endpoint",
+    "region",
+    "access_key_id",
+    "access_key_id_file",
+    "secret_access_key",
+    "secret_access_key_file",
+    "session_token",
+    "session_token_file",
+    "env_auth",
+    "force_path_style",
+    "acl",
+    "storage_class",
+    "server_side_encryption",
+    "sse_kms_key_id",
+    "role_arn",
+    "ca_file",
+    "insecure",
+];
+/// Options of `type=local` that have an effect.
+pub const REMOTE_LOCAL: &[&str] = &["root"];
+/// rclone's options that change how rclone works and mean nothing here; accepted with a warning.
+pub const REMOTE_IDLE: &[&str] = &[
+    "bucket_acl",
+    "case_insensitive",
+    "case_sensitive",
+    "chunk_size",
+    "copy_cutoff",
+    "copy_links",
+    "decompress",
+    "directory_markers",
+    "disable_checksum",
+    "disable_http2",
+    "download_url",
+    "encoding",
+    "leave_parts_on_error",
+    "links",
+    "list_chunk",
+    "list_url_encode",
+    "list_version",
+    "location_constraint",
+    "max_upload_parts",
+    "memory_pool_flush_time",
+    "memory_pool_use_mmap",
+    "might_gzip",
+    "no_check_bucket",
+    "no_check_updated",
+    "no_clone",
+    "no_head",
+    "no_head_object",
+    "no_preallocate",
+    "no_set_modtime",
+    "no_sparse",
+    "no_system_metadata",
+    "nounc",
+    "one_file_system",
+    "role_session_duration",
+    "role_session_name",
+    "sdk_log_mode",
+    "sign_accept_encoding",
+    "skip_links",
+    "time_type",
+    "unicode_normalization",
+    "upload_concurrency",
+    "upload_cutoff",
+    "use_accept_encoding_gzip",
+    "use_already_exists",
+    "use_arn_region",
+    "use_data_integrity_protections",
+    "use_multipart_etag",
+    "use_multipart_uploads",
+    "use_presigned_request",
+    "use_unsigned_payload",
+    "use_x_id",
+    "zero_size_links",
+];
+/// rclone's options that would change where or as whom we store, and that are not served: an error when given.
+pub const REMOTE_UNSERVED: &[&str] = &[
+    "directory_bucket",
+    "ibm_api_key",
+    "ibm_resource_instance_id",
+    "profile",
+    "requester_pays",
+    "role_external_id",
+    "shared_credentials_file",
+    "sse_customer_algorithm",
+    "sse_customer_key",
+    "sse_customer_key_base64",
+    "sse_customer_key_md5",
+    "sts_endpoint",
+    "use_accelerate_endpoint",
+    "use_dual_stack",
+    "v2_auth",
+    "version_at",
+    "version_deleted",
+    "versions",
+];
+/// Options whose value never comes by flag, where a process list would show it.
+pub const REMOTE_SECRETS: &[&str] = &["secret_access_key", "session_token"];
+
+/// Values of `type` that are served.
+pub const TYPES: &[&str] = &["s3", "local", "memory"];
+/// Values of `type` that rclone serves and this program does not.
+pub const TYPES_UNSERVED: &[&str] = &[
+    "azureblob",
+    "azurefiles",
+    "b2",
+    "box",
+    "drive",
+    "dropbox",
+    "filefabric",
+    "ftp",
+    "gcs",
+    "google cloud storage",
+    "hdfs",
+    "hidrive",
+    "http",
+    "iclouddrive",
+    "jottacloud",
+    "koofr",
+    "mailru",
+    "mega",
+    "netstorage",
+    "onedrive",
+    "opendrive",
+    "oracleobjectstorage",
+    "pcloud",
+    "pikpak",
+    "protondrive",
+    "qingstor",
+    "quatrix",
+    "seafile",
+    "sftp",
+    "sharefile",
+    "smb",
+    "storj",
+    "sugarsync",
+    "swift",
+    "webdav",
+    "yandex",
+    "zoho",
+];
+/// Values of `provider` that rclone knows.
+pub const PROVIDERS: &[&str] = &[
+    "AWS",
+    "Alibaba",
+    "ArvanCloud",
+    "BackBlaze",
+    "Ceph",
+    "ChinaMobile",
+    "Cloudflare",
+    "DigitalOcean",
+    "Dreamhost",
+    "Exaba",
+    "FlashBlade",
+    "GCS",
+    "Hetzner",
+    "HuaweiOBS",
+    "IBMCOS",
+    "IDrive",
+    "IONOS",
+    "LyveCloud",
+    "Leviia",
+    "Liara",
+    "Linode",
+    "Magalu",
+    "Mega",
+    "Minio",
+    "Netease",
+    "OVHcloud",
+    "Outscale",
+    "Petabox",
+    "Qiniu",
+    "Rabata",
+    "RackCorp",
+    "Rclone",
+    "Scaleway",
+    "SeaweedFS",
+    "Selectel",
+    "StackPath",
+    "Storj",
+    "Synology",
+    "TencentCOS",
+    "Wasabi",
+    "Zata",
+    "Other",
+];
+
+/// Options of the encryption that have an effect.
+pub const ENCRYPTED: &[&str] = &["password", "password_file"];
+/// Options of rclone crypt: accepted with a warning, without effect on a vault.
+pub const ENCRYPTED_IDLE: &[&str] = &[
+    "description",
+    "directory_name_encryption",
+    "filename_encoding",
+    "filename_encryption",
+    "no_data_encryption",
+    "pass_bad_blocks",
+    "password2",
+    "remote",
+    "server_side_across_configs",
+    "show_mapping",
+    "strict_names",
+    "suffix",
+    "type",
+];
