@@ -1,1 +1,35 @@
-//! (room)
+//! The volume: the only room that touches it. It looks, reads, places and removes below one directory, and nothing else.
+//!
+//! Rules of this room: no path leaves the volume and no symbolic link is ever followed (the kernel resolves every path
+//! beneath the root); what could not be read is counted and makes a listing Partial; memory does not grow with the
+//! number of files. It decides nothing: what should be pushed, placed or removed is decided above.
+
+mod error;
+mod metadata;
+mod names;
+mod place;
+mod placed;
+mod read;
+mod remove;
+mod roots;
+#[cfg(test)]
+mod round_trip;
+mod scan;
+mod skips;
+mod stat;
+mod state;
+mod volume;
+mod xattr;
+
+pub use error::{DiskError, Facts};
+pub use place::{PlaceOptions, PlaceSkips, Placer};
+pub use placed::PlacedFile;
+pub use read::SourceFile;
+pub use remove::remove;
+pub use roots::forbidden_root;
+pub use scan::{Scan, ScanOptions};
+pub use skips::Skips;
+pub use stat::{Stamp, stamp_of};
+pub use state::{StateDir, StateLock};
+pub use volume::{Space, Volume};
+pub use xattr::Xattr;
