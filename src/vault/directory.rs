@@ -158,6 +158,8 @@ pub struct Directory {
     pub parts: Vec<PartRef>,
     /// 18: nonce of the claim under which it was written.
     pub nonce: u32,
+    /// 19: in a fork, the commit it follows; else 0.
+    pub fork_of: u64,
 }
 
 /// Names for people, and the digest that binds `vault.json`.
@@ -211,6 +213,9 @@ impl Directory {
         e.u8(17)?;
         encode_parts(e, &self.parts)?;
         e.u8(18)?.u32(self.nonce)?;
+        if self.fork_of != 0 {
+            e.u8(19)?.u64(self.fork_of)?;
+        }
         e.end()?;
         Ok(())
     }
@@ -291,6 +296,7 @@ impl Directory {
             }
             17 => self.parts = list(d, part)?,
             18 => self.nonce = d.u32()?,
+            19 => self.fork_of = d.u64()?,
             unknown if unknown >= 64 => return Err(FormatError::Unknown(format!("directory key {unknown}")).into()),
             _ => d.skip()?,
         }
