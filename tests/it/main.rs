@@ -1,1 +1,3 @@
-fn main() {}
+//! The integration tests: one binary, so that it is linked once.
+
+mod s3;
