@@ -128,22 +128,24 @@ async fn a_listing_is_whole_and_the_first_name_costs_one_request() {
         }
         assert_eq!(bucket.first(&stop, "log").await.expect("an answer"), None);
         assert!(names(&bucket, "").await.is_empty());
+        // No key is a folder too: MinIO lists only one of the two, and a file system cannot hold both.
         let keys: Vec<String> = (10..21).map(|number| format!("log/{number}")).collect();
-        for key in keys.iter().map(String::as_str).chain(["log/15/deep", "logs", "a-b", "a/x"]) {
+        for key in keys.iter().map(String::as_str).chain(["log/deep/er", "logs", "a-b", "a/x"]) {
             bucket.put(&stop, key, bytes(key)).await.expect("written");
         }
         let before = bucket.requests();
         assert_eq!(bucket.first(&stop, "log").await.expect("an answer").as_deref(), Some("10"));
         assert_eq!(bucket.requests().list - before.list, 1);
         let mut expected: Vec<String> = (10..21).map(|number| number.to_string()).collect();
-        expected.insert(6, "15/".into());
+        expected.push("deep/".into());
         assert_eq!(names(&bucket, "log").await, expected);
         assert_eq!(names(&bucket, "").await, ["a/", "a-b", "log/", "logs"]);
         let mut rest = Vec::new();
         let mut each = |one: volume_syncing_controller::store::Listed| rest.push((one.name, one.size));
         bucket.list_page_by_page(&stop, "log", Some("18"), &mut each).await.expect("a list");
-        assert_eq!(rest, [("19".to_owned(), 6), ("20".to_owned(), 6)]);
-        for key in keys.iter().map(String::as_str).chain(["log/15/deep", "logs", "a-b", "a/x"]) {
+        rest.sort();
+        assert_eq!(rest, [("19".to_owned(), 6), ("20".to_owned(), 6), ("deep".to_owned(), 0)]);
+        for key in keys.iter().map(String::as_str).chain(["log/deep/er", "logs", "a-b", "a/x"]) {
             bucket.delete(&stop, key).await.expect("deleted");
         }
     }
