@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub enum RemoteConfig {
     /// A bucket of an S3 store.
-    S3(S3Config),
+    S3(Box<S3Config>),
     /// A folder of this machine, or of a file system mounted here.
     Local {
         /// The folder that plays the bucket; it is made by the first write.

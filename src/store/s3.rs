@@ -248,3 +248,62 @@ fn builder(config: &S3Config) -> Result<Service, StoreError> {
         .server_side_encryption_aws_kms_key_id(&given(&config.sse_kms_key_id))
         .role_arn(&given(&config.role_arn)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    /// A server that writes the same to everybody, and then neither says more nor hangs up.
+    fn says(text: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for mut socket in listener.incoming().flatten() {
+                let _ = socket.read(&mut [0u8; 4096]);
+                let _ = socket.write_all(text.as_bytes());
+                kept.push(socket);
+            }
+        });
+        format!("http://{address}")
+    }
+
+    fn open(endpoint: String) -> S3 {
+        let config = S3Config {
+            endpoint: Some(endpoint),
+            bucket: "bucket".into(),
+            access_key_id: Some(Secret::new("made-up-access".into())),
+            secret_access_key: Some(Secret::new("made-up-secret".into())),
+            ..S3Config::default()
+        };
+        let patience = Patience { silence: Duration::from_millis(200), attempt: Duration::from_secs(5) };
+        S3::open(&config, Arc::default(), patience).expect("a bucket")
+    }
+
+    fn asked(act: Act) -> Asked {
+        Asked { act, key: "x".into(), place: "s3://bucket".into() }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_falls_silent_is_given_up() {
+        let silent = open(says(""));
+        let error = silent.get(&asked(Act::Get), None).await.expect_err("no answer");
+        assert!(error.is_temporary() && error.to_string().contains("no answer within"), "{error}");
+        let error = silent.create(&asked(Act::Create), Bytes::from_static(b"x")).await.expect_err("no answer");
+        assert!(error.is_ambiguous(), "{error}");
+        let half = open(says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"));
+        let error = half.get(&asked(Act::Get), None).await.expect_err("half an answer");
+        assert!(error.is_temporary() && error.to_string().contains("the answer stopped"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn our_secrets_are_wiped_from_what_a_store_says() {
+        let body = "HTTP/1.1 403 Forbidden\r\nContent-Length: 84\r\n\r\n\
+                    <Error><Code>Odd</Code><Message>key made-up-access made-up-secret</Message></Error>\n";
+        let error = open(says(body)).get(&asked(Act::Get), None).await.expect_err("refused").to_string();
+        assert!(error.ends_with("the store answered 403 Odd: key <secret> <secret>"), "{error}");
+    }
+}

@@ -2,4 +2,5 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod model;
+mod s3;
 mod tidy;

@@ -1,0 +1,118 @@
+//! An S3 store inside the test process: one bucket in memory, checked signatures, true conditional creates, and
+//! faults on demand. It runs on its own thread, so that plain tests and child processes can use it too.
+#![allow(dead_code)] // each suite uses its own part of the server
+
+mod bucket;
+mod faults;
+mod suite;
+
+pub use faults::{Fault, Seen, Verb};
+
+use bucket::Stored;
+use bytes::Bytes;
+use faults::Front;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The server's only bucket.
+pub const BUCKET: &str = "bucket";
+/// A made-up access key.
+pub const ACCESS_KEY: &str = "MADEUPACCESSKEY";
+/// Its made-up secret key.
+pub const SECRET_KEY: &str = "made-up-secret-key";
+
+/// A running server; it ends when this is dropped.
+pub struct S3 {
+    address: SocketAddr,
+    front: Arc<Front>,
+    stored: Arc<Stored>,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl S3 {
+    /// Starts a server on a port of the kernel's choice.
+    pub fn start() -> S3 {
+        let stored = Arc::new(Stored::default());
+        let mut builder = S3ServiceBuilder::new(bucket::Bucket(Arc::clone(&stored)));
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let front = Arc::new(Front::new(builder.build()));
+        let (end, ended) = oneshot::channel();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket option");
+        let address = listener.local_addr().expect("a bound socket");
+        let served = Arc::clone(&front);
+        let thread = std::thread::Builder::new().name("s3".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                tokio::select! {
+                    () = faults::serve(listener, served) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        S3 { address, front, stored, end: Some(end), thread: Some(thread.expect("a thread")) }
+    }
+
+    /// The server's address, as the program takes it.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Decides about each request from now on; the closure must not call back into this server.
+    pub fn faults(&self, decide: impl FnMut(&Seen) -> Fault + Send + 'static) {
+        self.front.decide(decide);
+    }
+
+    /// No faults from now on.
+    pub fn heal(&self) {
+        self.faults(|_| Fault::None);
+    }
+
+    /// The requests so far, in order of their end.
+    pub fn requests(&self) -> Vec<Seen> {
+        self.front.seen()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_requests(&self) {
+        self.front.forget();
+    }
+
+    /// Entries on one page of a listing, unless a request asks for fewer.
+    pub fn page_size(&self, entries: usize) {
+        self.stored.page_size(entries);
+    }
+
+    /// The keys that are stored, sorted.
+    pub fn objects(&self) -> Vec<String> {
+        self.stored.keys()
+    }
+
+    /// The bytes under a key.
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        self.stored.get(key)
+    }
+
+    /// Puts bytes under a key behind everybody's back.
+    pub fn replace(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.stored.put(key, bytes.into());
+    }
+
+    /// Takes an object away behind everybody's back.
+    pub fn remove(&self, key: &str) {
+        self.stored.remove(key);
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
