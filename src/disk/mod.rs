@@ -22,7 +22,8 @@ mod volume;
 mod xattr;
 
 pub use error::{DiskError, Facts};
-pub use place::{PlaceOptions, PlaceSkips, Placer};
+pub use metadata::PlaceSkips;
+pub use place::{PlaceOptions, Placer};
 pub use placed::PlacedFile;
 pub use read::SourceFile;
 pub use remove::remove;

@@ -2,22 +2,20 @@
 //! empty a file is written under its own name, and its modification time, set last, says that it is complete.
 
 use super::error::DiskError;
-use super::metadata::{Applier, Failed, SkipCounts, times};
+use super::metadata::{Applier, Failed, PlaceSkips, SkipCounts, times};
 use super::placed::{PlacedFile, Target};
 use super::scan::TEMPORARY;
 use super::stat::{file_type, found, stat_fd, stat_name};
 use super::volume::{Dir, Volume, us};
 use super::xattr::Xattr;
 use crate::tree::{Attributes, FileType, Found, RelPath};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{
     AtFlags, Mode, OFlags, chmodat, chownat, fchmod, linkat, mkdirat, mkfifoat, openat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-pub use super::metadata::PlaceSkips;
 
 /// How often a name that someone else keeps taking is tried.
 const NAME_TRIES: u32 = 8;
@@ -303,7 +301,6 @@ fn open_up(dir: &Dir, name: &[u8]) -> Result<(), Errno> {
             if file_type(&stat_fd(handle.as_fd())?) == FileType::Symlink {
                 return Err(Errno::LOOP);
             }
-            use std::os::fd::AsRawFd;
             let named = format!("/proc/self/fd/{}", handle.as_raw_fd());
             chmodat(rustix::fs::CWD, named, Mode::RWXU, AtFlags::empty())
         }

@@ -189,6 +189,25 @@ fn one_type_replaces_another() {
 }
 
 #[test]
+fn several_threads_place_in_one_directory() {
+    for fresh in [true, false] {
+        let place = Place::new();
+        let placer = place.placer(fresh);
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let placer = placer.clone();
+                scope.spawn(move || {
+                    for n in 0..25 {
+                        put(&placer, &format!("a/b/{thread}-{n}"), b"x");
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(place.root.path().join("a/b")).unwrap().count(), 100);
+    }
+}
+
+#[test]
 fn an_unfinished_file_takes_itself_away() {
     for fresh in [true, false] {
         let place = Place::new();
