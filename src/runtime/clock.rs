@@ -3,12 +3,14 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970 by the wall clock: a label for people, never a basis for a decision.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A monotonic instant, for durations within this process.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub fn now() -> Instant {
     Instant::now()
 }
