@@ -141,7 +141,7 @@ impl RemoteOptions {
                     return Err(wrong_path("has a space in the bucket's name", "write BUCKET/PATH"));
                 }
                 let config = S3Config { bucket: bucket.to_string(), prefix: prefix.join("/"), ..S3Config::clone(config) };
-                Ok(RemoteConfig::S3(config))
+                Ok(RemoteConfig::S3(Box::new(config)))
             }
             Target::Local { .. } if remote_path.starts_with('/') && !names.is_empty() => {
                 Ok(RemoteConfig::Local { folder: PathBuf::from(format!("/{}", names.join("/"))), path: String::new() })

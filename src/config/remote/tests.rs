@@ -17,7 +17,7 @@ fn with_keys(pairs: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'sta
 
 fn s3(pairs: &[(&'static str, &'static str)]) -> S3Config {
     match read(&with_keys(pairs), &[]).unwrap().at("bucket/a").unwrap() {
-        RemoteConfig::S3(config) => config,
+        RemoteConfig::S3(config) => *config,
         other => panic!("{other:?}"),
     }
 }
