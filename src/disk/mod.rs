@@ -31,6 +31,6 @@ pub use roots::forbidden_root;
 pub use scan::{Scan, ScanOptions};
 pub use skips::Skips;
 pub use stat::{Stamp, stamp_of};
-pub use state::{StateDir, StateLock};
+pub use state::{StateDir, StateFile, StateLock};
 pub use volume::{Space, Volume};
 pub use xattr::Xattr;

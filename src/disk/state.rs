@@ -22,6 +22,9 @@ pub struct StateDir {
     path: PathBuf,
 }
 
+/// A file of the state directory.
+pub type StateFile = std::fs::File;
+
 /// The right to work on a volume; given up when dropped, and by the kernel when the process dies.
 #[derive(Debug)]
 pub struct StateLock {

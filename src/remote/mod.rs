@@ -1,1 +1,3 @@
-//! (room)
+//! What lies at a remote, and what a volume remembers of it.
+
+pub mod session;

@@ -25,6 +25,8 @@ pub const FRAME_CAP_BYTES: usize = 4 << 20;
 pub const COMPRESS_JOBS: usize = 6;
 /// Blocks of a large file are read and compressed in batches of this size.
 pub const BLOCK_BATCH_BYTES: usize = 1 << 20;
+/// Entries whose small contents are hashed and compressed together.
+pub const BATCH_ITEMS: usize = 1024;
 /// A run part is closed at this size.
 pub const RUN_PART_BYTES: usize = 4 << 20;
 /// A commit's records travel inside it up to this size, then in run parts.

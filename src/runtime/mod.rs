@@ -8,4 +8,4 @@ mod tasks;
 
 pub use retry::Backoff;
 pub use shutdown::{Stop, Stopped, listen_for_signals};
-pub use tasks::{Tasks, compute};
+pub use tasks::{Closed, OrderedReceiver, OrderedSender, Tasks, compute, ordered, wait_blocking};

@@ -61,3 +61,63 @@ fn unwrap<T>(name: &str, joined: Result<T, JoinError>) -> T {
         Err(error) => panic!("task '{name}' was cancelled outside its set: {error}"),
     }
 }
+
+/// Waits for a future on a thread of the blocking pool.
+pub fn wait_blocking<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(work)
+}
+
+/// Computations that run on the blocking pool side by side and are taken in the order in which they were started. At
+/// most `bound` are started and not yet taken. For use between blocking threads.
+pub fn ordered<T: Send + 'static>(bound: usize) -> (OrderedSender<T>, OrderedReceiver<T>) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(bound);
+    (OrderedSender { sender }, OrderedReceiver { receiver })
+}
+
+/// Starts computations of an [`ordered`] pair.
+#[derive(Debug)]
+pub struct OrderedSender<T> {
+    sender: tokio::sync::mpsc::Sender<tokio::sync::oneshot::Receiver<T>>,
+}
+
+/// Takes the results of an [`ordered`] pair.
+#[derive(Debug)]
+pub struct OrderedReceiver<T> {
+    receiver: tokio::sync::mpsc::Receiver<tokio::sync::oneshot::Receiver<T>>,
+}
+
+/// The other side is gone: it failed, and its error is the one to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the next stage has stopped")]
+pub struct Closed;
+
+impl<T: Send + 'static> OrderedSender<T> {
+    /// Starts a computation; blocks while too many are under way.
+    pub fn start(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<(), Closed> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.sender.blocking_send(result).map_err(|_| Closed)?;
+        tokio::task::spawn_blocking(move || {
+            // A receiver that is gone no longer wants the result.
+            let _ = done.send(work());
+        });
+        Ok(())
+    }
+
+    /// Puts a finished result into the order.
+    pub fn put(&self, value: T) -> Result<(), Closed> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        let _ = done.send(value);
+        self.sender.blocking_send(result).map_err(|_| Closed)
+    }
+}
+
+impl<T> OrderedReceiver<T> {
+    /// The next result in order; blocks for it. `None` when the sender is gone.
+    ///
+    /// # Panics
+    /// When the computation panicked.
+    pub fn next(&mut self) -> Option<T> {
+        let result = self.receiver.blocking_recv()?;
+        Some(result.blocking_recv().expect("a computation ends with its result unless it panicked"))
+    }
+}

@@ -17,6 +17,26 @@ pub struct Entry {
     pub extra: Extra,
 }
 
+impl Entry {
+    /// Replaces the object and offset of each reference.
+    pub fn relocate(&mut self, to: &mut impl FnMut(ObjectId, u64) -> (ObjectId, u64)) {
+        if let Node::File { content, .. } = &mut self.node {
+            content.relocate(to);
+        }
+    }
+
+    /// Calls `each` with the object of each reference.
+    pub fn objects(&self, each: &mut impl FnMut(ObjectId)) {
+        match &self.node {
+            Node::File { content: Content::Slice { frame, .. }, .. } => each(frame.object),
+            Node::File { content: Content::Blocks { runs, .. }, .. } => {
+                runs.iter().for_each(|run| run.object().into_iter().for_each(&mut *each))
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The entry itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
@@ -94,6 +114,17 @@ pub enum Content {
     },
 }
 
+impl Content {
+    /// Replaces the object and offset of each reference.
+    pub fn relocate(&mut self, to: &mut impl FnMut(ObjectId, u64) -> (ObjectId, u64)) {
+        match self {
+            Content::Slice { frame, .. } => (frame.object, frame.offset) = to(frame.object, frame.offset),
+            Content::Blocks { runs, .. } => runs.iter_mut().for_each(|run| run.relocate(to)),
+            Content::Empty | Content::Literal(_) => {}
+        }
+    }
+}
+
 /// A stored data frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FrameRef {
@@ -122,6 +153,21 @@ pub enum BlockRun {
 }
 
 impl BlockRun {
+    /// Replaces the object and offset.
+    pub fn relocate(&mut self, to: &mut impl FnMut(ObjectId, u64) -> (ObjectId, u64)) {
+        if let BlockRun::Stored { object, offset, .. } = self {
+            (*object, *offset) = to(*object, *offset);
+        }
+    }
+
+    /// The object it lies in; `None` for a hole.
+    pub fn object(&self) -> Option<ObjectId> {
+        match self {
+            BlockRun::Hole(_) => None,
+            BlockRun::Stored { object, .. } => Some(*object),
+        }
+    }
+
     /// Number of blocks.
     pub fn count(&self) -> u64 {
         match self {

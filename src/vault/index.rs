@@ -3,6 +3,7 @@
 
 use super::directory::{FullNames, State};
 use super::entry::{Entry, Record};
+use super::object::ObjectId;
 use super::record::{UPSERT, put_record, read_body};
 use super::wire::{FormatError, Reader, put_varint, put_zigzag};
 use crate::seal::{ContentId, checksum};
@@ -38,6 +39,19 @@ pub struct IndexHeader {
     pub seq: u64,
     /// …and that commit's hash.
     pub hash: [u8; 32],
+    /// What references into that commit's own data count from; 0 when they are absolute.
+    pub inline_base: u32,
+}
+
+impl IndexHeader {
+    fn encode(&self) -> Vec<u8> {
+        let mut chunk = vec![HEADER];
+        chunk.extend_from_slice(&self.vault_id);
+        chunk.extend_from_slice(&self.seq.to_le_bytes());
+        chunk.extend_from_slice(&self.hash);
+        chunk.extend_from_slice(&self.inline_base.to_le_bytes());
+        chunk
+    }
 }
 
 /// Trouble with the index file; the cure is to make it again.
@@ -70,11 +84,7 @@ impl<W: Write> IndexWriter<W> {
     /// Starts the file.
     pub fn start(mut out: W, header: &IndexHeader) -> Result<IndexWriter<W>, IndexError> {
         out.write_all(MAGIC)?;
-        let mut chunk = vec![HEADER];
-        chunk.extend_from_slice(&header.vault_id);
-        put_varint(&mut chunk, header.seq);
-        chunk.extend_from_slice(&header.hash);
-        put_chunk(&mut out, &chunk)?;
+        put_chunk(&mut out, &header.encode())?;
         Ok(IndexWriter { out, chunk: vec![RECORDS], previous: Vec::new(), entries: 0 })
     }
 
@@ -97,6 +107,17 @@ impl<W: Write> IndexWriter<W> {
         Ok(())
     }
 
+    /// Writes the header again, now that the commit is sealed. Afterwards the file's position is undefined.
+    pub fn seal_header(mut out: W, header: &IndexHeader) -> Result<W, IndexError>
+    where
+        W: std::io::Seek,
+    {
+        out.seek(io::SeekFrom::Start(MAGIC.len() as u64))?;
+        put_chunk(&mut out, &header.encode())?;
+        out.flush()?;
+        Ok(out)
+    }
+
     /// Ends the file with the tree's totals; without this end it is refused by a reader.
     pub fn finish(mut self, state: &State) -> Result<W, IndexError> {
         if self.chunk.len() > 1 {
@@ -113,7 +134,8 @@ impl<W: Write> IndexWriter<W> {
     }
 }
 
-fn put_indexed(out: &mut Vec<u8>, previous: &[u8], indexed: &Indexed) {
+/// Appends one line.
+pub fn put_indexed(out: &mut Vec<u8>, previous: &[u8], indexed: &Indexed) {
     put_record(out, previous, &Record::Upsert(indexed.entry.clone()), &mut FullNames);
     put_stamp(out, indexed.stamp.as_ref());
     put_varint(out, indexed.blocks.len() as u64);
@@ -188,8 +210,9 @@ impl<R: Read> IndexReader<R> {
         }
         let header = IndexHeader {
             vault_id: reader.array("the header")?,
-            seq: reader.varint("the header")?,
+            seq: u64::from_le_bytes(reader.array("the header")?),
             hash: reader.array("the header")?,
+            inline_base: u32::from_le_bytes(reader.array("the header")?),
         };
         Ok(IndexReader { input, header, chunk: Vec::new(), at: 0, previous: Vec::new(), entries: 0, state: None })
     }
@@ -221,7 +244,11 @@ impl<R: Read> IndexReader<R> {
             }
         }
         let mut reader = Reader::new(&self.chunk[self.at..]);
-        let indexed = read_indexed(&mut reader, &self.previous)?;
+        let mut indexed = read_indexed(&mut reader, &self.previous)?;
+        if self.header.inline_base > 0 {
+            let (own, base) = (ObjectId::commit(self.header.seq), u64::from(self.header.inline_base));
+            indexed.entry.relocate(&mut |object, offset| (object, if object == own { offset + base } else { offset }));
+        }
         self.at = self.chunk.len() - reader.len();
         self.previous.clear();
         self.previous.extend_from_slice(indexed.entry.path.as_bytes());
@@ -243,7 +270,8 @@ impl<R: Read> IndexReader<R> {
     }
 }
 
-fn read_indexed(reader: &mut Reader<'_>, previous: &[u8]) -> Result<Indexed, FormatError> {
+/// Reads one line.
+pub fn read_indexed(reader: &mut Reader<'_>, previous: &[u8]) -> Result<Indexed, FormatError> {
     let op = reader.byte("a record")?;
     let shared = reader.narrow::<usize>("a path")?;
     let suffix = reader.bytes("a path")?;
@@ -272,7 +300,7 @@ mod tests {
 
     #[test]
     fn an_index_comes_back_and_any_damage_is_noticed() {
-        let header = IndexHeader { vault_id: [1; 16], seq: 9, hash: [2; 32] };
+        let header = IndexHeader { vault_id: [1; 16], seq: 9, hash: [2; 32], inline_base: 0 };
         let mut writer = IndexWriter::start(Vec::new(), &header).unwrap();
         let lines: Vec<Indexed> = (0..5000).map(|i| line(&format!("dir/{i:05}"))).collect();
         lines.iter().for_each(|l| writer.push(l).unwrap());

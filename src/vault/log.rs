@@ -33,6 +33,11 @@ impl Commit {
         if self.directory().plan.is_some() { self.seq } else { self.directory().plan_at }
     }
 
+    /// Whether its tree is that of the commit before it.
+    pub fn changes_nothing(&self) -> bool {
+        self.directory().meta.is_empty() && self.directory().parts.is_empty()
+    }
+
     /// Whether the next writer need not wait.
     pub fn is_released(&self) -> bool {
         self.directory().flags.has(Flags::RELEASE)

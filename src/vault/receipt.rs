@@ -18,8 +18,11 @@ pub struct Receipt {
     pub hash: String,
     /// Its epoch.
     pub epoch: u32,
-    /// The commit whose tree the volume holds: older than `seq` after a restore of an older point.
+    /// The commit after whose tree the volume's index is named.
     pub tree_seq: u64,
+    /// Whether that tree is an older one than the head's: after a restore of an older point.
+    #[serde(default)]
+    pub reverted: bool,
     /// The claim under which this volume writes; none after a restore that only read.
     pub claim: Option<ClaimJson>,
     /// This volume's writer identity.
@@ -60,6 +63,11 @@ impl Receipt {
     /// What the store can do.
     pub fn fencing(&self) -> Fencing {
         if self.strict { Fencing::Strict } else { Fencing::Detect }
+    }
+
+    /// Whether the index's tree is that of the commit the receipt names.
+    pub fn is_tree_of_head(&self) -> bool {
+        !self.reverted
     }
 
     /// The commit hash as bytes.

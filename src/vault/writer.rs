@@ -169,6 +169,11 @@ impl Writer {
         self.counter
     }
 
+    /// Counters below this one are used.
+    pub fn skip_to(&mut self, counter: u32) {
+        self.counter = self.counter.max(counter);
+    }
+
     /// The commit that will come next.
     pub fn next_commit(&self) -> ObjectId {
         ObjectId::commit(self.base.seq + 1)

@@ -1,0 +1,260 @@
+//! From captured changes to a commit: the changes beside the old index, path by path, into records, totals and the new
+//! index.
+
+use super::PushError;
+use super::batch::Captured;
+use super::capture::Index;
+use super::pipeline::{Outbox, PackIdentity};
+use super::spool::SpoolReader;
+use crate::disk::StateFile;
+use crate::plan::{Side, side};
+use crate::runtime::limits;
+use crate::vault::container::{Parts, Sealed};
+use crate::vault::directory::{Directory, PartRef, Table};
+use crate::vault::entry::Record;
+use crate::vault::error::VaultError;
+use crate::vault::index::{IndexHeader, IndexWriter, Indexed};
+use crate::vault::meta::{MetaFrames, MetaWriter};
+use crate::vault::object::{ObjectId, ObjectKind};
+use crate::vault::pack::Pack;
+use crate::vault::tree::Tally;
+use std::io::BufWriter;
+
+/// What is put together.
+pub struct Assembly {
+    /// Under whose names.
+    pub identity: PackIdentity,
+    /// The changes.
+    pub spool: SpoolReader,
+    /// The index before.
+    pub index: Option<Index>,
+    /// Where the index after goes.
+    pub next: StateFile,
+    /// What its header says for now.
+    pub header: IndexHeader,
+    /// Data that the commit carries itself.
+    pub inline: Option<Pack>,
+    /// Whether deletes are carried over.
+    pub deletes: bool,
+    /// For records that are too many for the commit.
+    pub outbox: Option<Outbox>,
+}
+
+/// A commit's content, ready to be sealed.
+pub struct Assembled {
+    /// The index after, without its final header.
+    pub index: BufWriter<StateFile>,
+    /// Totals after.
+    pub tally: Tally,
+    /// Records in the commit.
+    pub records: u64,
+    /// New entries.
+    pub added: u64,
+    /// Changed entries.
+    pub changed: u64,
+    /// Deleted entries.
+    pub deleted: u64,
+    /// Whether the local index says anything new.
+    pub refreshed: bool,
+    /// The next unused counter.
+    pub counter: u32,
+    meta: MetaFrames,
+    parts: Vec<PartRef>,
+    table: Option<Table>,
+    inline: Option<Pack>,
+}
+
+impl Assembled {
+    /// Seals the commit. `directory` has everything but the lists of what the commit holds.
+    pub fn seal(
+        self,
+        vault: &crate::vault::open::Vault,
+        id: ObjectId,
+        directory: Directory,
+    ) -> Result<(Sealed, BufWriter<StateFile>), PushError> {
+        let (toc, data) = self.inline.map_or_else(Default::default, Pack::into_frames);
+        let directory = Directory {
+            meta: self.meta.listed,
+            toc: toc.iter().map(|frame| frame.stored_len() as u32).collect(),
+            table: self.table.unwrap_or(self.meta.table).into_lines(),
+            parts: self.parts,
+            state: self.tally.state,
+            ..directory
+        };
+        let parts = Parts { directory: directory.encode(), meta: self.meta.frames, toc, data };
+        let sealed = parts.seal(vault.identity(), id).map_err(|what| VaultError::corrupt(id, what))?;
+        Ok((sealed, self.index))
+    }
+}
+
+struct Work {
+    identity: PackIdentity,
+    outbox: Option<Outbox>,
+    writer: IndexWriter<BufWriter<StateFile>>,
+    meta: MetaWriter,
+    parts: Vec<PartRef>,
+    first: Option<Vec<u8>>,
+    tally: Tally,
+    /// Records may leave the commit for parts only when none of them refers to the commit's own data.
+    may_split: bool,
+    deletes: bool,
+    counts: [u64; 3],
+    records: u64,
+    refreshed: bool,
+}
+
+impl Assembly {
+    /// Merges; runs on a blocking thread.
+    pub fn run(self) -> Result<Assembled, PushError> {
+        let Assembly { identity, mut spool, mut index, next, header, inline, deletes, outbox } = self;
+        let mut work = Work {
+            writer: IndexWriter::start(BufWriter::with_capacity(256 << 10, next), &header)?,
+            meta: MetaWriter::new(identity.commit),
+            parts: Vec::new(),
+            first: None,
+            tally: Tally::default(),
+            may_split: inline.is_none(),
+            deletes,
+            counts: [0; 3],
+            records: 0,
+            refreshed: false,
+            identity,
+            outbox,
+        };
+        let mut change = spool.next()?;
+        let mut known = next_known(&mut index)?;
+        while let Some(side) = side(change.as_ref().map(path_of), known.as_ref().map(|known| &known.entry.path)) {
+            match side {
+                Side::Left => work.change(change.take(), None)?,
+                Side::Right => work.keep(known.take())?,
+                Side::Both => work.change(change.take(), known.take())?,
+            }
+            if change.is_none() {
+                change = spool.next()?;
+            }
+            if known.is_none() {
+                known = next_known(&mut index)?;
+            }
+        }
+        work.finish(inline)
+    }
+}
+
+fn next_known(index: &mut Option<Index>) -> Result<Option<Indexed>, PushError> {
+    match index {
+        Some(index) => Ok(index.next()?),
+        None => Ok(None),
+    }
+}
+
+fn path_of(captured: &Captured) -> &crate::tree::RelPath {
+    match captured {
+        Captured::Upsert(indexed) | Captured::Patch(indexed, _) | Captured::Delete(indexed) | Captured::Refresh(indexed) => {
+            &indexed.entry.path
+        }
+    }
+}
+
+impl Work {
+    fn keep(&mut self, known: Option<Indexed>) -> Result<(), PushError> {
+        if let Some(known) = known {
+            self.live(&known)?;
+        }
+        Ok(())
+    }
+
+    fn live(&mut self, indexed: &Indexed) -> Result<(), PushError> {
+        self.tally.add(self.identity.vault.keys(), &indexed.entry);
+        Ok(self.writer.push(indexed)?)
+    }
+
+    fn change(&mut self, change: Option<Captured>, known: Option<Indexed>) -> Result<(), PushError> {
+        match change {
+            None => self.keep(known),
+            Some(Captured::Upsert(indexed)) => {
+                self.live(&indexed)?;
+                self.counts[usize::from(known.is_some())] += 1;
+                self.record(&Record::Upsert(indexed.entry))
+            }
+            Some(Captured::Patch(indexed, patch)) => {
+                self.live(&indexed)?;
+                self.counts[1] += 1;
+                self.record(&Record::Patch(*patch))
+            }
+            Some(Captured::Refresh(indexed)) => {
+                self.refreshed = true;
+                self.live(&indexed)
+            }
+            Some(Captured::Delete(_)) if !self.deletes => self.keep(known),
+            Some(Captured::Delete(indexed)) => {
+                self.counts[2] += 1;
+                self.record(&Record::Delete(indexed.entry.path.clone()))
+            }
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), PushError> {
+        if self.may_split && self.meta.stored_len() >= limits::RUN_PART_BYTES {
+            self.close_part()?;
+        }
+        self.first.get_or_insert_with(|| record.path().as_bytes().to_vec());
+        let commit = self.identity.commit;
+        self.meta.push(record).map_err(|what| VaultError::corrupt(commit, what))?;
+        self.records += 1;
+        Ok(())
+    }
+
+    fn close_part(&mut self) -> Result<(), PushError> {
+        let id = ObjectId::of_claim(ObjectKind::Run, self.identity.claim, self.identity.counter);
+        self.identity.counter += 1;
+        let meta = std::mem::replace(&mut self.meta, MetaWriter::new(self.identity.commit)).finish();
+        let Some(outbox) = &self.outbox else { return Ok(()) };
+        let room = outbox.wait_for_room()?;
+        let count = meta.records;
+        let sealed = seal_part(&self.identity, id, meta)?;
+        let (length, tag) = (sealed.bytes.len() as u64, sealed.tag);
+        self.parts.push(PartRef { object: id, length, tag, first: self.first.take().unwrap_or_default(), count });
+        outbox.send(sealed, room)
+    }
+
+    fn finish(mut self, inline: Option<Pack>) -> Result<Assembled, PushError> {
+        let mut table = None;
+        if self.may_split && (!self.parts.is_empty() || self.meta.stored_len() > limits::COMMIT_META_BYTES) {
+            if self.first.is_some() {
+                self.close_part()?;
+            }
+            table = Some(Table::new(self.identity.commit));
+        }
+        let index = self.writer.finish(&self.tally.state)?;
+        let [added, changed, deleted] = self.counts;
+        Ok(Assembled {
+            index,
+            tally: self.tally,
+            records: self.records,
+            added,
+            changed,
+            deleted,
+            refreshed: self.refreshed,
+            counter: self.identity.counter,
+            meta: self.meta.finish(),
+            parts: self.parts,
+            table,
+            inline,
+        })
+    }
+}
+
+/// Seals records as a run part.
+pub fn seal_part(identity: &PackIdentity, id: ObjectId, meta: MetaFrames) -> Result<Sealed, VaultError> {
+    let directory = Directory {
+        epoch: identity.claim.epoch,
+        nonce: identity.claim.nonce,
+        writer: identity.writer,
+        labels: identity.labels.clone(),
+        meta: meta.listed,
+        table: meta.table.into_lines(),
+        ..Directory::default()
+    };
+    let parts = Parts { directory: directory.encode(), meta: meta.frames, ..Parts::default() };
+    parts.seal(identity.vault.identity(), id).map_err(|what| VaultError::corrupt(id, what))
+}

@@ -1,0 +1,410 @@
+//! A volume and its vault together: the lock, the receipt, the intent of a commit whose answer is outstanding, and the
+//! local index. The files lie in the state directory, in one folder per vault; losing them costs a rescan.
+
+use crate::disk::{DiskError, StateDir, StateFile, StateLock, Volume};
+use crate::fault::{Fault, Kind};
+use crate::runtime::Stop;
+use crate::seal::{ContentId, random_bytes};
+use crate::store::{Fencing, StoreError, probe, recheck};
+use crate::tree::RelPath;
+use crate::vault::container::HEADER_BYTES;
+use crate::vault::error::VaultError;
+use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Indexed, LocalStamp};
+use crate::vault::log::Commit;
+use crate::vault::object::{Claim, ObjectId};
+use crate::vault::open::Vault;
+use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
+use crate::vault::tree::{Tally, TreeReader};
+use crate::vault::writer::{Base, Takeover, Writer, WriterName};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use std::collections::VecDeque;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+/// The state directory's name on the volume.
+pub const STATE_NAME: &str = ".vsc";
+const RECEIPT: &str = "receipt.json";
+const INTENT: &str = "intent.json";
+const INDEX: &str = "index";
+const INDEX_NEXT: &str = "index.next";
+
+/// An error of this room.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The volume or the state directory.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The index could not be written, or not even after it was made again be read.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> SessionError {
+        SessionError::Vault(VaultError::Store(error))
+    }
+}
+
+impl Fault for SessionError {
+    fn kind(&self) -> Kind {
+        match self {
+            SessionError::Disk(error) => error.kind(),
+            SessionError::Vault(error) => error.kind(),
+            SessionError::Index(_) => Kind::Volume,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            SessionError::Disk(error) => error.hint(),
+            SessionError::Vault(error) => error.hint(),
+            SessionError::Index(_) => {
+                Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
+            }
+        }
+    }
+}
+
+/// A locked volume.
+#[derive(Debug)]
+pub struct Local {
+    /// The volume.
+    pub volume: Volume,
+    /// Paths on it that are ours.
+    pub reserved: Vec<RelPath>,
+    root: StateDir,
+    _lock: StateLock,
+}
+
+impl Local {
+    /// Opens the state directory of a volume (by default on the volume itself) and locks it against other processes.
+    pub fn open(volume: Volume, state_dir: Option<&Path>) -> Result<Local, SessionError> {
+        let path = state_dir.map_or_else(|| volume.path().join(STATE_NAME), Path::to_path_buf);
+        let root = StateDir::open(&path)?;
+        let lock = root.lock()?;
+        Ok(Local { reserved: reserved_on(&volume, &path), volume, root, _lock: lock })
+    }
+
+    /// Where temporary files may go.
+    pub fn spill(&self) -> PathBuf {
+        self.root.path().to_path_buf()
+    }
+}
+
+/// The state directory as a path of the volume, if it lies on it.
+pub fn reserved_on(volume: &Volume, state_dir: &Path) -> Vec<RelPath> {
+    use std::os::unix::ffi::OsStrExt;
+    let real = state_dir.canonicalize().unwrap_or_else(|_| state_dir.to_path_buf());
+    let own = RelPath::new(STATE_NAME).ok();
+    let given = real.strip_prefix(volume.path()).ok().and_then(|p| RelPath::new(p.as_os_str().as_bytes()).ok());
+    let mut reserved: Vec<RelPath> = own.into_iter().chain(given).collect();
+    reserved.sort();
+    reserved.dedup();
+    reserved
+}
+
+/// What the volume remembers of one vault.
+#[derive(Debug)]
+pub struct Memory {
+    /// The vault.
+    pub vault: Vault,
+    /// The last finished pass.
+    pub receipt: Option<Receipt>,
+    /// The receipt names the head that this process found.
+    pub current: bool,
+    /// A commit's answer is outstanding: only a new claim makes sure that it cannot land later.
+    pub outstanding: bool,
+    state: StateDir,
+}
+
+impl Memory {
+    /// Reads what the volume remembers, and settles an intent of a process that died: if the head is its commit, that
+    /// pass did finish.
+    pub async fn open(local: &Local, vault: &Vault, head: Option<&Commit>, stop: &Stop) -> Result<Memory, SessionError> {
+        let state = StateDir::open(&local.root.path().join(HEXLOWER.encode(&vault.id)))?;
+        let receipt = state.read(RECEIPT)?.and_then(|bytes| from_file::<Receipt>(vault, &bytes));
+        let intent = state.read(INTENT)?.and_then(|bytes| from_file::<Intent>(vault, &bytes));
+        let mut memory = Memory { vault: vault.clone(), receipt, current: false, outstanding: false, state };
+        if let (Some(intent), Some(head)) = (intent, head) {
+            memory.settle(intent, head, stop).await?;
+        }
+        memory.current = memory.reaches(head, stop).await?;
+        Ok(memory)
+    }
+
+    async fn settle(&mut self, intent: Intent, head: &Commit, stop: &Stop) -> Result<(), SessionError> {
+        let landed = match intent.seq.cmp(&head.seq) {
+            std::cmp::Ordering::Greater => false,
+            std::cmp::Ordering::Equal => HEXLOWER.encode(&head.hash) == intent.hash,
+            std::cmp::Ordering::Less => HEXLOWER.encode(&self.vault.commit(intent.seq, stop).await?.hash) == intent.hash,
+        };
+        if landed {
+            tracing::info!(commit = intent.seq, "the last run's commit was stored although its answer was lost");
+            self.finish(&intent.receipt)?;
+        } else {
+            self.outstanding = intent.seq > head.seq;
+        }
+        Ok(())
+    }
+
+    /// Whether the head's tree is the one that the receipt names: it is the same commit, or only claims and releases,
+    /// which change nothing, came after it.
+    async fn reaches(&self, head: Option<&Commit>, stop: &Stop) -> Result<bool, SessionError> {
+        const STEPS: u64 = 64;
+        let (Some(receipt), Some(head)) = (&self.receipt, head) else { return Ok(false) };
+        if head.seq == receipt.seq {
+            return Ok(HEXLOWER.encode(&head.hash) == receipt.hash);
+        }
+        if !head.changes_nothing() || head.seq < receipt.seq || head.seq > receipt.seq + STEPS {
+            return Ok(false);
+        }
+        let mut previous = head.directory().previous;
+        for seq in (receipt.seq + 1..head.seq).rev() {
+            let commit = self.vault.commit(seq, stop).await?;
+            if commit.hash != previous || !commit.changes_nothing() {
+                return Ok(false);
+            }
+            previous = commit.directory().previous;
+        }
+        Ok(HEXLOWER.encode(&previous) == receipt.hash)
+    }
+
+    /// A store that shows less than the receipt names is refused.
+    pub fn check_rollback(&self, head: Option<&Commit>, accept_rollback: bool) -> Result<(), SessionError> {
+        let Some(receipt) = &self.receipt else { return Ok(()) };
+        let found = head.map_or(0, |head| head.seq);
+        let other = head.is_some_and(|head| head.seq == receipt.seq && HEXLOWER.encode(&head.hash) != receipt.hash);
+        let epoch_fell = head.is_some_and(|head| head.directory().epoch < receipt.epoch);
+        if (found < receipt.seq || other || epoch_fell) && !accept_rollback {
+            return Err(VaultError::Rollback { found, pinned: receipt.seq }.into());
+        }
+        Ok(())
+    }
+
+    /// Whether the commit that the receipt names is still on the log that ends at the head: otherwise the remote's
+    /// history was replaced by another.
+    pub async fn check_pin(&self, head: Option<&Commit>, accept_rollback: bool, stop: &Stop) -> Result<(), SessionError> {
+        let (Some(receipt), Some(head)) = (&self.receipt, head) else { return Ok(()) };
+        if accept_rollback || head.seq <= receipt.seq {
+            return Ok(());
+        }
+        match self.vault.try_commit(receipt.seq, stop).await? {
+            Some(commit) if HEXLOWER.encode(&commit.hash) != receipt.hash => {
+                Err(VaultError::Rollback { found: head.seq, pinned: receipt.seq }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the store can do: as remembered, or tried with one request on an object that is there.
+    pub async fn fencing(&self, stop: &Stop) -> Result<Fencing, SessionError> {
+        if self.vault.bucket.conditional_create_is_native() {
+            return Ok(Fencing::Strict);
+        }
+        if let Some(receipt) = &self.receipt {
+            return Ok(receipt.fencing());
+        }
+        let key = crate::vault::open::CONFIG_KEY;
+        let bytes: Bytes = self.vault.bucket.get(stop, key, None).await?;
+        Ok(recheck(&self.vault.bucket, stop, key, bytes).await?)
+    }
+
+    /// The right to write: the remembered claim if this volume's last process wrote the head and ended cleanly, else a
+    /// new one. Returns the writer and whether the head that it continues is the one that was expected.
+    pub async fn writer(
+        &mut self,
+        head: Option<Commit>,
+        policy: Takeover,
+        pod: &str,
+        stop: &Stop,
+    ) -> Result<(Writer, bool), SessionError> {
+        let fencing = self.fencing(stop).await?;
+        let id = self.receipt.as_ref().and_then(Receipt::writer_bytes).unwrap_or_else(random_bytes);
+        let name = WriterName { id, pod: pod.to_string() };
+        if let (Some(receipt), Some(commit)) = (&self.receipt, &head)
+            && let Some(claim) = receipt.claim.map(Claim::from)
+            && receipt.clean
+            && !self.outstanding
+            && receipt.hash == HEXLOWER.encode(&commit.hash)
+            && claim == commit.directory().claim()
+        {
+            let writer = Writer::resume(self.vault.clone(), claim, name, Base::of(commit), fencing, receipt.counter);
+            return Ok((writer, true));
+        }
+        let expected = head.as_ref().map(|commit| commit.hash);
+        // A head that this very volume wrote has no other process behind it: the volume is locked.
+        let own = head.as_ref().is_some_and(|commit| commit.directory().writer == name.id);
+        let policy = if own { Takeover::Force } else { policy };
+        let (writer, over) = Writer::claim(&self.vault, head, name, fencing, policy, stop).await?;
+        tracing::info!(epoch = writer.claim.epoch, commit = writer.base.seq, "claimed the vault");
+        self.outstanding = false;
+        Ok((writer, over.map(|commit| commit.hash) == expected))
+    }
+
+    /// The receipt of a writer whose head is `tree_seq`'s tree.
+    pub fn receipt_of(&self, writer: &Writer, tree_seq: u64, partial: bool) -> Receipt {
+        Receipt {
+            vault_id: HEXLOWER.encode(&self.vault.id),
+            seq: writer.base.seq,
+            hash: HEXLOWER.encode(&writer.base.hash),
+            epoch: writer.claim.epoch,
+            tree_seq,
+            reverted: false,
+            claim: Some(writer.claim.into()),
+            writer: HEXLOWER.encode(&writer.name.id),
+            counter: writer.counter(),
+            clean: true,
+            strict: writer.fencing == Fencing::Strict,
+            partial,
+        }
+    }
+
+    /// Writes a receipt; nothing else of the volume's memory changes.
+    pub fn write_receipt(&mut self, receipt: Receipt) -> Result<(), SessionError> {
+        self.state.write(RECEIPT, &to_file(&self.vault, &receipt))?;
+        self.receipt = Some(receipt);
+        Ok(())
+    }
+
+    /// Notes a commit about to be published. The new index lies aside; a crash from here on leaves the next process to
+    /// find out whether the commit was stored.
+    pub fn note_intent(&mut self, id: ObjectId, hash: [u8; 32], receipt: &Receipt) -> Result<(), SessionError> {
+        let intent = Intent {
+            vault_id: HEXLOWER.encode(&self.vault.id),
+            seq: id.a,
+            hash: HEXLOWER.encode(&hash),
+            receipt: receipt.clone(),
+        };
+        Ok(self.state.write(INTENT, &to_file(&self.vault, &intent))?)
+    }
+
+    /// Makes the new index and receipt the volume's. In this order, so that a crash in between leaves an index newer than
+    /// the receipt, which is then made again, and an intent, which is then settled again.
+    pub fn finish(&mut self, receipt: &Receipt) -> Result<(), SessionError> {
+        if self.state.open_file(INDEX_NEXT)?.is_some() {
+            self.state.publish(INDEX_NEXT, INDEX)?;
+        }
+        self.write_receipt(receipt.clone())?;
+        self.state.remove(INTENT)?;
+        self.outstanding = false;
+        Ok(())
+    }
+
+    /// Whether the receipt was true of the head before this process's own claim: the tree is then still the one it names.
+    pub fn head_was(&self, receipt: &Receipt) -> bool {
+        self.current && receipt.tree_seq > 0
+    }
+
+    /// Drops an index that was begun and is not needed.
+    pub fn forget_next_index(&self) -> Result<(), SessionError> {
+        self.state.remove(INDEX_NEXT)?;
+        Ok(())
+    }
+
+    /// A file for the next index.
+    pub fn next_index(&self) -> Result<StateFile, SessionError> {
+        Ok(self.state.create_file(INDEX_NEXT)?)
+    }
+
+    /// The index, if there is one of the tree of commit `tree_seq`.
+    pub fn index(&self, tree_seq: u64) -> Result<Option<IndexReader<BufReader<StateFile>>>, SessionError> {
+        let Some(file) = self.state.open_file(INDEX)? else { return Ok(None) };
+        match IndexReader::open(BufReader::with_capacity(256 << 10, file)) {
+            Ok(reader) if reader.header().seq == tree_seq && reader.header().vault_id == self.vault.id => Ok(Some(reader)),
+            Ok(_) => Ok(None),
+            Err(error) => {
+                tracing::warn!(%error, "the local index is made again from the remote");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Drops an index that turned out to be damaged.
+    pub fn drop_index(&self) -> Result<(), SessionError> {
+        self.state.remove(INDEX)?;
+        Ok(())
+    }
+
+    /// Makes the index of a commit's tree from the remote, keeping what the old index knows about local files whose
+    /// recorded content is the same.
+    pub async fn rebuild_index(&self, commit: Commit, stop: &Stop) -> Result<(), SessionError> {
+        tracing::info!(commit = commit.seq, "making the local index from the remote");
+        let header = IndexHeader { vault_id: self.vault.id, seq: commit.seq, hash: commit.hash, inline_base: 0 };
+        let (expected, id) = (commit.directory().state, ObjectId::commit(commit.seq));
+        let mut old = self.old_index()?;
+        let mut writer = IndexWriter::start(std::io::BufWriter::new(self.next_index()?), &header)?;
+        let mut tally = Tally::default();
+        let view = self.vault.view(commit, stop).await?;
+        let mut tree = TreeReader::new(&self.vault, view, None, stop);
+        while let Some(entry) = tree.next().await? {
+            tally.add(self.vault.keys(), &entry);
+            let (stamp, blocks) = old.known(&entry);
+            writer.push(&Indexed { entry, stamp, blocks })?;
+        }
+        if tally.state != expected {
+            let what = crate::vault::wire::FormatError::Invalid("the tree it leaves has other totals than it says");
+            return Err(VaultError::corrupt(id, what).into());
+        }
+        writer.finish(&tally.state)?.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
+        self.state.publish(INDEX_NEXT, INDEX)?;
+        Ok(())
+    }
+
+    fn old_index(&self) -> Result<OldIndex, SessionError> {
+        let Some(file) = self.state.open_file(INDEX)? else { return Ok(OldIndex { reader: None, ahead: VecDeque::new() }) };
+        let reader = IndexReader::open(BufReader::new(file)).ok().filter(|reader| reader.header().vault_id == self.vault.id);
+        Ok(OldIndex { reader, ahead: VecDeque::new() })
+    }
+}
+
+/// An older index read beside a newer tree. Its damage costs only what it knew.
+struct OldIndex {
+    reader: Option<IndexReader<BufReader<StateFile>>>,
+    ahead: VecDeque<Indexed>,
+}
+
+impl OldIndex {
+    fn known(&mut self, entry: &crate::vault::entry::Entry) -> (Option<LocalStamp>, Vec<ContentId>) {
+        loop {
+            if self.ahead.is_empty() {
+                let next = self.reader.as_mut().and_then(|reader| reader.next().ok().flatten());
+                match next {
+                    Some(indexed) => self.ahead.push_back(indexed),
+                    None => return (None, Vec::new()),
+                }
+            }
+            match self.ahead[0].entry.path.cmp(&entry.path) {
+                std::cmp::Ordering::Less => drop(self.ahead.pop_front()),
+                std::cmp::Ordering::Greater => return (None, Vec::new()),
+                std::cmp::Ordering::Equal => break,
+            }
+        }
+        match self.ahead.pop_front() {
+            Some(old) if crate::vault::record::logical_record(&old.entry) == crate::vault::record::logical_record(entry) => {
+                (old.stamp, old.blocks)
+            }
+            _ => (None, Vec::new()),
+        }
+    }
+}
+
+/// Makes sure that a new remote honours conditional creates, or says that only one writer may exist.
+pub async fn probe_new(vault_bucket: &crate::store::Bucket, stop: &Stop) -> Result<Fencing, SessionError> {
+    if vault_bucket.conditional_create_is_native() {
+        return Ok(Fencing::Strict);
+    }
+    let fencing = probe(vault_bucket, stop).await?;
+    if fencing == Fencing::Detect {
+        tracing::warn!(
+            "the store does not honour conditional creates: a second writer will be detected, not prevented. Make sure that only one writer exists"
+        );
+    }
+    Ok(fencing)
+}
+
+/// Bytes of an object's header, for those who ask for a range behind it.
+pub const HEADER: u64 = HEADER_BYTES as u64;
