@@ -247,7 +247,7 @@ impl Packer {
 
     /// Takes everything the reading stage sends.
     pub fn run(mut self, mut receiver: OrderedReceiver<Stage>) -> Result<Packed, PushError> {
-        while let Some(stage) = receiver.next() {
+        while let Some(stage) = receiver.take_next() {
             match stage {
                 Stage::Small(done) => self.small(done)?,
                 Stage::Start(large) => self.large = Some(large),
