@@ -30,6 +30,6 @@ pub async fn check(args: &Check, frame: &Frame) -> Result<u8, Report> {
     if findings.unreferenced > 0 {
         print(&format!("{} left by interrupted pushes: no commit refers to them", count(findings.unreferenced, "object")))?;
     }
-    print(&format!("no damage found on level {:?}: {amount}", args.level).to_lowercase())?;
+    print(&format!("no damage found on level {}: {amount}", format!("{:?}", args.level).to_lowercase()))?;
     Ok(0)
 }
