@@ -290,7 +290,9 @@ fn read_attributes(reader: &mut Reader<'_>) -> Result<Attributes, FormatError> {
 fn read_content(reader: &mut Reader<'_>, size: u64, lookup: &impl ObjectLookup) -> Result<Content, FormatError> {
     match reader.byte("a content")? {
         0 if size == 0 => Ok(Content::Empty),
-        1 if (1..=limits::LITERAL_BYTES as u64).contains(&size) => Ok(Content::Literal(reader.take(size as usize, "a content")?.to_vec())),
+        1 if (1..=limits::LITERAL_BYTES as u64).contains(&size) => {
+            Ok(Content::Literal(reader.take(size as usize, "a content")?.to_vec()))
+        }
         2 => {
             let object = lookup.get(reader)?.ok_or(FormatError::Invalid("a small file lies in a hole"))?;
             let offset = lookup.get_offset(reader, object)?;
