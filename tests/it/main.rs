@@ -3,5 +3,7 @@
 
 mod golden;
 mod model;
+mod properties;
+mod refusals;
 mod s3;
 mod tidy;
