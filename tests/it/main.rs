@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod golden;
+mod longlog;
 mod model;
 mod properties;
 mod refusals;

@@ -183,7 +183,7 @@ proptest! {
 
     #[test]
     fn an_index_survives(entries in made::entries(12), stamps in vec(option::of((any::<i64>(), any::<u32>(), any::<u64>())), 12)) {
-        let header = IndexHeader { vault_id: VAULT_ID, seq: 5, hash: [6; 32] };
+        let header = IndexHeader { vault_id: VAULT_ID, seq: 5, hash: [6; 32], inline_base: 0 };
         let state = State { files: 1, dirs: 2, bytes: 3, sum: [4; 32] };
         let lines: Vec<Indexed> = entries.into_iter().zip(stamps).map(|(entry, stamp)| {
             let stamp = stamp.map(|(seconds, nanos, inode)| LocalStamp { ctime: Timestamp { seconds, nanos }, inode });
