@@ -11,6 +11,7 @@ pub mod meta;
 pub mod object;
 pub mod open;
 pub mod pack;
+pub mod point;
 pub mod publish;
 pub mod receipt;
 pub mod record;
