@@ -4,3 +4,4 @@
 mod model;
 mod s3;
 mod tidy;
+mod verbs;

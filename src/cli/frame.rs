@@ -1,0 +1,104 @@
+//! What every verb is given, and the one way from arguments to an open remote.
+
+use super::args::Access;
+use crate::config::{At, ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
+use crate::contract::env;
+use crate::fault::Report;
+use crate::remote::{Remote, reach_existing};
+use crate::runtime::Stop;
+use crate::seal::Unlocker;
+use crate::secret::Secret;
+use crate::store::{Bucket, RemoteConfig};
+use crate::telemetry::ProgressMode;
+use crate::vault::log::Commit;
+use crate::vault::open::Vault;
+use crate::vault::point::Wanted;
+
+/// The process around a verb.
+#[derive(Debug)]
+pub struct Frame {
+    /// Asked when a signal comes.
+    pub stop: Stop,
+    /// The environment.
+    pub environment: Environment,
+    /// How progress is shown.
+    pub progress: ProgressMode,
+}
+
+/// Where the remote lies and what opens it, checked.
+#[derive(Debug)]
+pub struct Target {
+    /// The remote's options.
+    pub options: RemoteOptions,
+    /// Where it lies.
+    pub config: RemoteConfig,
+    /// What opens it, if anything was given.
+    pub unlocker: Option<Unlocker>,
+}
+
+impl Frame {
+    /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
+    pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
+        let remote = read_remote(&self.environment, &access.params).and_then(|options| Ok((options.at(remote_path)?, options)));
+        let key = read_unlock(&self.environment, &access.enc_params).and_then(|unlock| {
+            let key = unlock.secret.as_ref().map(|source| unlocker(&source.read()?, env::ENCRYPTED_PREFIX)).transpose()?;
+            Ok((key, unlock))
+        });
+        let ((config, options), (unlocker, unlock)) = both(remote, key)?;
+        for warning in options.warnings.iter().chain(&unlock.warnings) {
+            tracing::warn!("{warning}");
+        }
+        for (name, value) in options.describe() {
+            tracing::debug!("configuration: {name}={value}");
+        }
+        let key = unlock.secret.map_or_else(|| "<not set>".to_string(), |source| source.describe());
+        tracing::debug!("configuration: {}PASSWORD={key}", env::ENCRYPTED_PREFIX);
+        Ok(Target { options, config, unlocker })
+    }
+
+    /// Opens the vault that must be there, and its newest commit.
+    pub async fn vault(&self, target: &Target) -> Result<(Vault, Option<Commit>), Report> {
+        let bucket = Bucket::connect(&target.config)?;
+        let Remote::Vault(vault, newest) = reach_existing(&bucket, target.unlocker.as_ref(), &self.stop).await?;
+        let head = match newest {
+            Some(newest) => vault.head(Some(newest), &self.stop).await?,
+            None => None,
+        };
+        Ok((*vault, head))
+    }
+
+    /// Opens the vault that must be there, whatever its commits are like.
+    pub async fn vault_only(&self, target: &Target) -> Result<Vault, Report> {
+        let bucket = Bucket::connect(&target.config)?;
+        let Remote::Vault(vault, _) = reach_existing(&bucket, target.unlocker.as_ref(), &self.stop).await?;
+        Ok(*vault)
+    }
+}
+
+/// A key or passphrase from its text.
+pub fn unlocker(text: &Secret<String>, prefix: &str) -> Result<Unlocker, ConfigError> {
+    Unlocker::parse(text).map_err(|error| {
+        let problem = format!("cannot be used: {error}");
+        let hint = "copy the key again, all 56 characters of it".to_string();
+        ConfigError { mistakes: vec![Mistake { name: format!("{prefix}PASSWORD"), problem, hint }] }
+    })
+}
+
+/// Both values, or the mistakes of both.
+pub fn both<A, B>(one: Result<A, ConfigError>, other: Result<B, ConfigError>) -> Result<(A, B), ConfigError> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(one.and(other)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// The point that `--at` means, in the vault's words.
+pub fn wanted(at: &At) -> Wanted {
+    match at {
+        At::Head => Wanted::Head,
+        At::Sequence(seq) => Wanted::Sequence(*seq),
+        At::Time(ms) => Wanted::Time(*ms),
+        At::Rescue(name) => Wanted::Rescue(name.clone()),
+    }
+}
