@@ -2,7 +2,9 @@
 //! tells a person what came of it. What decides about data lies below.
 
 mod args;
+mod check;
 mod completions;
+mod doctor;
 mod frame;
 mod key;
 mod kit;
@@ -116,7 +118,8 @@ async fn dispatch(command: &Command, frame: &Frame) -> Verdict {
         Command::RemoteToLocalSync(args) => sync::remote_to_local_sync(args, frame).await,
         Command::Snapshots(args) => snapshots::print(args, frame).await,
         Command::Ls(args) => ls::print(args, frame).await,
-        Command::Check(_) | Command::Doctor(_) => Err(Report::new(Kind::Usage, "not there yet")),
+        Command::Check(args) => check::run(args, frame).await,
+        Command::Doctor(args) => doctor::run(args, frame).await,
         Command::Key(Key::Generate) => key::generate(),
         Command::Key(Key::Add(args)) => key::add(args, frame).await,
         Command::Key(Key::List(args)) => key::list(args, frame).await,

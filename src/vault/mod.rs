@@ -17,5 +17,6 @@ pub mod receipt;
 pub mod record;
 pub mod slot;
 pub mod tree;
+pub mod verify;
 pub mod wire;
 pub mod writer;
