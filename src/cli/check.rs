@@ -7,7 +7,6 @@ use super::out::{Out, stdout};
 use crate::fault::{Kind, Report};
 use crate::telemetry::{Progress, bytes, count};
 use crate::vault::verify::{Findings, Level, verify};
-use std::process::ExitCode;
 
 /// Verifies a vault.
 pub async fn run(args: &Check, frame: &Frame) -> Verdict {
@@ -26,7 +25,7 @@ pub async fn run(args: &Check, frame: &Frame) -> Verdict {
     tell(&mut out, &found, level)?;
     out.finish()?;
     if found.damaged == 0 {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     let message = format!("the vault at {} is damaged: {}", vault.bucket.describe(), count(found.damaged, "finding"));
     Err(Report::new(Kind::Corrupt, message).hint(way_out(&found, level)))
@@ -47,6 +46,9 @@ fn tell(out: &mut Out, found: &Findings, level: Level) -> Result<(), Report> {
         let state = &found.state;
         let files = count(state.files, "file");
         out.line(format_args!("newest: commit {}, {files}, {} directories, {}", found.head, state.dirs, bytes(state.bytes)))?;
+    }
+    if found.unreferenced > 0 {
+        out.line(format_args!("{} left by interrupted pushes, harmless", count(found.unreferenced, "object")))?;
     }
     if found.foreign > 0 {
         out.line(format_args!("{} that are not the vault's, and do no harm", count(found.foreign, "name")))?;

@@ -4,7 +4,6 @@ use super::Verdict;
 use super::args::{Cli, Completions};
 use super::out::stdout;
 use clap::CommandFactory;
-use std::process::ExitCode;
 
 /// Prints a completion script.
 pub fn print(args: &Completions) -> Verdict {
@@ -13,5 +12,5 @@ pub fn print(args: &Completions) -> Verdict {
     let mut out = stdout();
     out.put(String::from_utf8_lossy(&script))?;
     out.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -1,10 +1,10 @@
 //! What every verb is given, and the one way from arguments to an open remote.
 
 use super::args::Access;
-use crate::config::{At, ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
+use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
 use crate::contract::env;
 use crate::fault::Report;
-use crate::remote::{Remote, reach_existing};
+use crate::remote::{Remote, reach_existing, require_key};
 use crate::runtime::Stop;
 use crate::seal::Unlocker;
 use crate::secret::Secret;
@@ -12,7 +12,6 @@ use crate::store::{Bucket, RemoteConfig};
 use crate::telemetry::ProgressMode;
 use crate::vault::log::Commit;
 use crate::vault::open::Vault;
-use crate::vault::point::Wanted;
 
 /// The process around a verb.
 #[derive(Debug)]
@@ -56,6 +55,19 @@ impl Frame {
         Ok(Target { options, config, unlocker })
     }
 
+    /// Connects to the remote, with the key that must have been given. Nothing is asked yet.
+    pub fn reach(&self, access: &Access, remote_path: &str) -> Result<(Bucket, Unlocker), Report> {
+        let target = self.target(access, remote_path)?;
+        let unlocker = require_key(target.unlocker.as_ref())?.clone();
+        Ok((Bucket::connect(&target.config)?, unlocker))
+    }
+
+    /// This Pod or host, for the log of the vault.
+    pub fn pod(&self) -> String {
+        let given = ["POD_NAME", "HOSTNAME"].into_iter().find_map(|name| self.environment.get(name)).map(String::from);
+        given.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+    }
+
     /// Opens the vault that must be there, and its newest commit.
     pub async fn vault(&self, target: &Target) -> Result<(Vault, Option<Commit>), Report> {
         let bucket = Bucket::connect(&target.config)?;
@@ -90,15 +102,5 @@ pub fn both<A, B>(one: Result<A, ConfigError>, other: Result<B, ConfigError>) ->
         (Ok(one), Ok(other)) => Ok((one, other)),
         (Err(one), Err(other)) => Err(one.and(other)),
         (Err(error), _) | (_, Err(error)) => Err(error),
-    }
-}
-
-/// The point that `--at` means, in the vault's words.
-pub fn wanted(at: &At) -> Wanted {
-    match at {
-        At::Head => Wanted::Head,
-        At::Sequence(seq) => Wanted::Sequence(*seq),
-        At::Time(ms) => Wanted::Time(*ms),
-        At::Rescue(name) => Wanted::Rescue(name.clone()),
     }
 }

@@ -14,14 +14,13 @@ use crate::vault::error::VaultError;
 use crate::vault::open::{Vault, slot_names};
 use crate::vault::slot::{SlotFile, add_slot, read_slot, remove_slot};
 use serde::Serialize;
-use std::process::ExitCode;
 
 /// Prints a new key and nothing else, so that its output can be a file.
 pub fn generate() -> Verdict {
     let mut out = stdout();
     out.line(RawKey::generate().to_text().expose())?;
     out.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Lets a further key open the vault.
@@ -57,7 +56,7 @@ pub async fn add(args: &KeyAdd, frame: &Frame) -> Verdict {
         None => out.line(format_args!("slot {} is there already: this key opens the vault", slot.name))?,
     }
     out.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// A slot as it is listed.
@@ -105,7 +104,7 @@ pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
     }
     match damaged.into_iter().next() {
         Some(error) => Err(error.into()),
-        None => Ok(ExitCode::SUCCESS),
+        None => Ok(0),
     }
 }
 
@@ -124,18 +123,21 @@ pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
         let message = format!("slot {} is the last one: without it nobody could open the vault", args.slot);
         return Err(Report::new(Kind::Refused, message).hint("add another key first, with `key add`"));
     }
-    remove_slot(&vault, &args.slot, &frame.stop).await?;
     let remaining = remaining.join(", ");
     if args.slot == vault.slot {
-        tracing::warn!("the key you are using no longer opens this vault; these slots do: {remaining}");
+        // That another key is still in somebody's hands is proven by opening the vault with it.
+        let message = format!("slot {} is that of the key you are using", args.slot);
+        return Err(Report::new(Kind::Refused, message)
+            .hint(format!("open the vault with a key that shall stay, and remove it then; the others are {remaining}")));
     }
+    remove_slot(&vault, &args.slot, &frame.stop).await?;
     tracing::warn!(
         "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read"
     );
     let mut out = stdout();
     out.line(format_args!("removed slot {}; left: {remaining}", args.slot))?;
     out.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// The slots that can be read, and what is wrong with the others.

@@ -2,8 +2,9 @@
 
 use super::Verdict;
 use super::args::Ls;
-use super::frame::{Frame, wanted};
+use super::frame::Frame;
 use super::out::{Out, stdout};
+use super::sync::wanted;
 use crate::fault::{Kind, Report};
 use crate::telemetry::moment;
 use crate::tree::{FileType, RelPath, Shown, Timestamp};
@@ -13,7 +14,6 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Lists a restore point.
 pub async fn print(args: &Ls, frame: &Frame) -> Verdict {
@@ -45,7 +45,7 @@ pub async fn print(args: &Ls, frame: &Frame) -> Verdict {
             Err(Report::new(Kind::Usage, format!("restore point {name} holds no '{below}'"))
                 .hint("`ls` without a path lists all"))
         }
-        _ => Ok(ExitCode::SUCCESS),
+        _ => Ok(0),
     }
 }
 

@@ -33,7 +33,7 @@ const WORKERS_MAX: usize = 4;
 const BLOCKING_MAX: usize = 64;
 
 /// What a verb comes to: an exit code for an outcome, a report for an error.
-type Verdict = Result<ExitCode, Report>;
+type Verdict = Result<u8, Report>;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
     };
     let log_json = cli.log_json;
     match catch_unwind(AssertUnwindSafe(|| run(cli))) {
-        Ok(Ok(code)) => code,
+        Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(report)) => {
             tell(&report, log_json);
             ExitCode::from(report.kind.exit_code())
@@ -70,9 +70,6 @@ fn run(cli: Cli) -> Verdict {
         Command::Key(Key::Generate) => return key::generate(),
         _ => {}
     }
-    for warning in former_flags(&cli.command) {
-        tracing::warn!("{warning}");
-    }
     let frame = Frame { stop: Stop::new(), environment: Environment::of_process(), progress: ProgressMode::choose(cli.log_json) };
     listen_for_signals(&frame.stop)
         .map_err(|error| Report::new(Kind::Bug, format!("the kernel does not let us listen for signals: {error}")))?;
@@ -88,14 +85,6 @@ fn is_verbose(command: &Command) -> bool {
         Command::SyncToRemote(args) => args.verbose,
         Command::RemoteToLocalSync(args) => args.verbose,
         _ => false,
-    }
-}
-
-fn former_flags(command: &Command) -> Vec<String> {
-    match command {
-        Command::SyncToRemote(args) => args.former.warnings(),
-        Command::RemoteToLocalSync(args) => args.former.warnings(),
-        _ => Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::vault::entry::{Content, Entry, Extra, Node, block_class, block_class_
 use crate::vault::index::{IndexReader, Indexed, LocalStamp};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::BufReader;
 
 /// An index being read.
@@ -71,6 +71,8 @@ struct Reading {
     batch: SmallBatch,
     /// Group of each file that has further names.
     links: HashMap<(u64, u64), [u8; 16]>,
+    /// Groups whose large content this push has read whole: their other names need not be read.
+    sent: HashSet<[u8; 16]>,
     report: CaptureReport,
 }
 
@@ -90,7 +92,8 @@ impl Capture {
             unchanged: 0,
             bytes_read: 0,
         };
-        let mut reading = Reading { inner: self, batch: SmallBatch::default(), links: HashMap::new(), report };
+        let mut reading =
+            Reading { inner: self, batch: SmallBatch::default(), links: HashMap::new(), sent: HashSet::new(), report };
         reading.join(&mut scan, &mut index)?;
         reading.flush()?;
         reading.report.completeness = scan.completeness();
@@ -293,6 +296,11 @@ impl Reading {
     /// Reads a large file block by block into the next stage. `false` when it changed meanwhile.
     fn read_large(&mut self, file: &SourceFile, subject: Subject) -> Result<bool, PushError> {
         self.flush()?;
+        let group = subject.extra.hard_link;
+        if let Some(group) = group.filter(|group| self.sent.contains(group)) {
+            self.inner.sender.put(Stage::Linked(Box::new(subject), group))?;
+            return Ok(true);
+        }
         let stamp = stamp_of(&subject.found);
         let size = subject.found.size;
         let old = subject.before.as_deref().and_then(blocks_before);
@@ -316,6 +324,9 @@ impl Reading {
         let whole = self.send_blocks(file, size, log2, &before).and_then(|read| Ok(read && file.stamp()? == stamp));
         // The next stage must hear of the end even when reading failed.
         self.inner.sender.put(Stage::End { whole: matches!(whole, Ok(true)) })?;
+        if matches!(whole, Ok(true)) {
+            self.sent.extend(group);
+        }
         whole
     }
 

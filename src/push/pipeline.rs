@@ -26,6 +26,8 @@ pub enum Stage {
     Small(SmallDone),
     /// A large file begins.
     Start(Box<Large>),
+    /// Another name of a large file that came whole before.
+    Linked(Box<Subject>, [u8; 16]),
     /// Some of its blocks.
     Blocks(Vec<BlockDone>),
     /// It ends; unless it was read whole, it is forgotten.
@@ -210,6 +212,8 @@ pub struct Packer {
     pending: VecDeque<Captured>,
     spool: SpoolWriter,
     large: Option<Box<Large>>,
+    /// Large files with several names, by group.
+    linked: HashMap<[u8; 16], (Node, Vec<ContentId>)>,
     bytes_new: u64,
 }
 
@@ -241,25 +245,40 @@ impl Packer {
             pending: VecDeque::new(),
             spool: SpoolWriter::new(spill),
             large: None,
+            linked: HashMap::new(),
             bytes_new: 0,
         }
     }
 
     /// Takes everything the reading stage sends.
     pub fn run(mut self, mut receiver: OrderedReceiver<Stage>) -> Result<Packed, PushError> {
-        while let Some(stage) = receiver.next() {
+        while let Some(stage) = receiver.take_next() {
             match stage {
                 Stage::Small(done) => self.small(done)?,
                 Stage::Start(large) => self.large = Some(large),
                 Stage::Blocks(blocks) => self.blocks(blocks)?,
                 Stage::End { whole } => {
                     if let Some(large) = self.large.take().filter(|_| whole) {
-                        self.pend(large.finish(&self.identity.vault))?;
+                        let captured = large.finish(&self.identity.vault);
+                        self.note_linked(&captured);
+                        self.pend(captured)?;
                     }
+                }
+                Stage::Linked(subject, group) => {
+                    let (node, blocks) = self.linked.get(&group).cloned().expect("a group's first name came before its others");
+                    self.pend(finished(*subject, node, blocks))?;
                 }
             }
         }
         self.finish()
+    }
+
+    fn note_linked(&mut self, captured: &Captured) {
+        let (Captured::Upsert(indexed) | Captured::Patch(indexed, _) | Captured::Refresh(indexed) | Captured::Delete(indexed)) =
+            captured;
+        if let Some(group) = indexed.entry.extra.hard_link {
+            self.linked.insert(group, (indexed.entry.node.clone(), indexed.blocks.clone()));
+        }
     }
 
     fn small(&mut self, done: SmallDone) -> Result<(), PushError> {

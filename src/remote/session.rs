@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub const STATE_NAME: &str = ".vsc";
 const RECEIPT: &str = "receipt.json";
 const INTENT: &str = "intent.json";
+const RESTORING: &str = "restoring";
 const INDEX: &str = "index";
 const INDEX_NEXT: &str = "index.next";
 
@@ -205,8 +206,8 @@ impl Memory {
         if self.vault.bucket.conditional_create_is_native() {
             return Ok(Fencing::Strict);
         }
-        if let Some(receipt) = &self.receipt {
-            return Ok(receipt.fencing());
+        if let Some(fencing) = self.receipt.as_ref().and_then(Receipt::fencing) {
+            return Ok(fencing);
         }
         let key = crate::vault::open::CONFIG_KEY;
         let bytes: Bytes = self.vault.bucket.get(stop, key, None).await?;
@@ -258,9 +259,48 @@ impl Memory {
             writer: HEXLOWER.encode(&writer.name.id),
             counter: writer.counter(),
             clean: true,
-            strict: writer.fencing == Fencing::Strict,
+            strict: Some(writer.fencing == Fencing::Strict),
             partial,
         }
+    }
+
+    /// The receipt of a restore that only read.
+    pub fn receipt_of_reader(&self, head: &Commit, tree_seq: u64) -> Receipt {
+        let writer = self.receipt.as_ref().and_then(Receipt::writer_bytes).unwrap_or_else(random_bytes);
+        Receipt {
+            vault_id: HEXLOWER.encode(&self.vault.id),
+            seq: head.seq,
+            hash: HEXLOWER.encode(&head.hash),
+            epoch: head.directory().epoch,
+            tree_seq,
+            reverted: tree_seq != head.seq,
+            claim: None,
+            writer: HEXLOWER.encode(&writer),
+            counter: 0,
+            clean: true,
+            strict: self.receipt.as_ref().and_then(|receipt| receipt.strict),
+            partial: false,
+        }
+    }
+
+    /// Notes that a restore has begun; `fresh` when the volume was empty, so that all in it is the restore's.
+    pub fn begin_restore(&self, fresh: bool) -> Result<(), SessionError> {
+        Ok(self.state.write(RESTORING, if fresh { b"fresh" } else { b"update" })?)
+    }
+
+    /// A restore that was begun and not finished, and whether the volume was empty when it began.
+    pub fn interrupted_restore(&self) -> Result<Option<bool>, SessionError> {
+        Ok(self.state.read(RESTORING)?.map(|bytes| bytes == b"fresh"))
+    }
+
+    /// Notes that the restore is finished and durable.
+    pub fn end_restore(&mut self, receipt: Option<&Receipt>) -> Result<(), SessionError> {
+        match receipt {
+            Some(receipt) => self.finish(receipt)?,
+            None => self.forget_next_index()?,
+        }
+        self.state.remove(RESTORING)?;
+        Ok(())
     }
 
     /// Writes a receipt; nothing else of the volume's memory changes.

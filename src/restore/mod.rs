@@ -1,1 +1,413 @@
-//! (room)
+//! One restore: the volume becomes the state of a restore point.
+//!
+//! First everything is compared and judged, and nothing is changed; then what is not wanted is removed, what is missing
+//! is fetched, verified and written, and what is only different in metadata is adjusted; last the volume is made
+//! durable and a receipt says so. A crash leaves a marker, and the next run continues. A remote of which nothing certain
+//! can be said is an error before anything is touched. This room never writes to the remote unless it was told to claim it.
+
+mod outcome;
+mod pipeline;
+mod survey;
+
+pub use outcome::Outcome;
+
+use self::pipeline::Filler;
+use self::survey::{Survey, Surveyor, count_local_changes};
+use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
+use crate::fault::{Fault, Kind};
+use crate::plan::{Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
+use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
+use crate::runtime::{Stop, Stopped, clock, compute, limits};
+use crate::seal::Unlocker;
+use crate::store::Bucket;
+use crate::telemetry::Progress;
+use crate::tree::{FileType, Filter};
+use crate::vault::error::VaultError;
+use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
+use crate::vault::log::Commit;
+use crate::vault::object::ObjectId;
+use crate::vault::open::{Presence, Vault, open};
+use crate::vault::point::Wanted;
+use crate::vault::receipt::Receipt;
+use crate::vault::tree::TreeReader;
+use crate::vault::wire::FormatError;
+use crate::vault::writer::Takeover;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+/// What a restore needs.
+#[derive(Debug)]
+pub struct Restore {
+    /// From where.
+    pub bucket: Bucket,
+    /// With which key.
+    pub unlocker: Unlocker,
+    /// To where.
+    pub target: PathBuf,
+    /// Where receipt and index lie; on the volume if not given.
+    pub state_dir: Option<PathBuf>,
+    /// Which state.
+    pub wanted: Wanted,
+    /// Which paths.
+    pub filter: Filter,
+    /// Remove local entries that are not wanted.
+    pub delete: bool,
+    /// Override the valves: the remote's state replaces the local one.
+    pub force: bool,
+    /// Merge: what is there stays.
+    pub adopt: bool,
+    /// Claim the vault first, so that nobody supersedes what is restored.
+    pub claim: Option<Takeover>,
+    /// A proven-empty remote is fine.
+    pub allow_empty: bool,
+    /// Apply recorded owners where we may.
+    pub owners: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Accept that the remote shows an older state than was seen before.
+    pub accept_rollback: bool,
+    /// This Pod or host, for the log.
+    pub pod: String,
+    /// Bars.
+    pub progress: Progress,
+}
+
+/// Why a restore failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// A valve.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The volume.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// What the volume remembers.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The local index or spool.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The volume is too small.
+    #[error("the restore needs {needed} bytes, but {path} has {available} available")]
+    NoSpace {
+        /// The volume.
+        path: String,
+        /// What is needed.
+        needed: u64,
+        /// What there is.
+        available: u64,
+    },
+    /// Asked to stop.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Fault for RestoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            RestoreError::Refused(error) => error.kind(),
+            RestoreError::Disk(error) => error.kind(),
+            RestoreError::Vault(error) => error.kind(),
+            RestoreError::Session(error) => error.kind(),
+            RestoreError::Index(_) | RestoreError::NoSpace { .. } => Kind::Volume,
+            RestoreError::Stopped(_) => Kind::Unfinished,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            RestoreError::Refused(error) => error.hint(),
+            RestoreError::Disk(error) => error.hint(),
+            RestoreError::Vault(error) => error.hint(),
+            RestoreError::Session(error) => error.hint(),
+            RestoreError::Index(_) => {
+                Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
+            }
+            RestoreError::NoSpace { .. } => {
+                Some("nothing was written; give the volume more space, or restore a part with --include".into())
+            }
+            RestoreError::Stopped(_) => Some("run again to continue the restore".into()),
+        }
+    }
+}
+
+/// Restores once.
+pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
+    let began = clock::now();
+    check_root(request)?;
+    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
+    let mut outcome = match open(&request.bucket, &request.unlocker, stop).await? {
+        Presence::ProvenEmpty => empty,
+        Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
+            Some(head) => restore_from(request, *vault, head, stop).await?,
+            None => empty,
+        },
+    };
+    if outcome.action.is_none() && !request.allow_empty {
+        return Err(Refusal::RemoteEmpty.into());
+    }
+    outcome.requests = request.bucket.requests();
+    outcome.elapsed = clock::now().duration_since(began);
+    Ok(outcome)
+}
+
+/// The first look at the target, before the remote is asked and before the directory is made.
+fn check_root(request: &Restore) -> Result<(), RestoreError> {
+    let volume = request.target.exists().then(|| Volume::open(&request.target)).transpose()?;
+    let path = volume.as_ref().map_or(request.target.as_path(), Volume::path);
+    let state = request.state_dir.clone().unwrap_or_else(|| path.join(STATE_NAME));
+    let ours = rustix::process::geteuid().as_raw();
+    let target = Target {
+        path: path.display().to_string(),
+        forbidden: forbidden_root(&absolute(path)).map(str::to_string),
+        mounted: volume.as_ref().map(Volume::is_mount_point).transpose()?.flatten() == Some(true),
+        empty: volume.as_ref().map_or(Ok(true), |volume| volume.is_empty(&reserved_on(volume, &state)))?,
+        owner: volume.as_ref().map_or(Ok(ours), |volume| volume.owner().map(|owner| owner.0))?,
+        ours,
+    };
+    Ok(admit_target(&target, request.force)?)
+}
+
+/// The path that would be made: its nearest existing ancestor resolved, so that no link hides where it leads.
+fn absolute(path: &Path) -> PathBuf {
+    let mut rest = Vec::new();
+    let mut at = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    loop {
+        if let Ok(real) = at.canonicalize() {
+            return rest.iter().rev().fold(real, |path: PathBuf, name: &std::ffi::OsString| path.join(name));
+        }
+        match (at.file_name().map(std::ffi::OsStr::to_os_string), at.parent().map(Path::to_path_buf)) {
+            (Some(name), Some(parent)) => {
+                rest.push(name);
+                at = parent;
+            }
+            _ => return path.to_path_buf(),
+        }
+    }
+}
+
+async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop) -> Result<Outcome, RestoreError> {
+    // Wrong points are refused before the directory is made.
+    let point = vault.resolve(&request.wanted, &head, stop).await?;
+    let volume = Volume::create(&request.target)?;
+    let local = Local::open(volume, request.state_dir.as_deref())?;
+    let mut memory = Memory::open(&local, &vault, Some(&head), stop).await?;
+    memory.check_rollback(Some(&head), request.accept_rollback)?;
+    memory.check_pin(Some(&head), request.accept_rollback, stop).await?;
+    let interrupted = memory.interrupted_restore()?;
+    let facts = facts(&local, &memory, &head, point.as_ref(), interrupted, stop).await?;
+    let action = admit_restore(&facts, &local.volume.path().display().to_string(), request.adopt, request.force)?;
+    let outcome = Outcome {
+        action: Some(action),
+        commit: facts.wanted,
+        local_changes: facts.local_changes,
+        dry_run: request.dry_run,
+        ..Outcome::default()
+    };
+    if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
+        return finish_without_change(request, &mut memory, head, outcome, stop).await;
+    }
+    let seq = head.seq;
+    let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
+        None => (head, None),
+        Some(policy) => {
+            let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
+            let head = vault.commit(writer.base.seq, stop).await?;
+            let receipt = memory.receipt_of(&writer, writer.base.seq, false);
+            (head, Some(receipt))
+        }
+    };
+    let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, |point| point.seq)));
+    let receipt = Receipt { reverted: point.is_some() && point.as_ref().map(|p| p.seq) != Some(seq), ..receipt };
+    let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
+    execute(request, &local, &mut memory, plan, point.unwrap_or(head), outcome, stop).await
+}
+
+async fn facts(
+    local: &Local,
+    memory: &Memory,
+    head: &Commit,
+    point: Option<&Commit>,
+    interrupted: Option<bool>,
+    stop: &Stop,
+) -> Result<RestoreFacts, RestoreError> {
+    let volume_empty = local.volume.is_empty(&local.reserved)?;
+    let wanted = point.map_or(head.seq, |point| point.seq);
+    let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
+    let same_tree = memory.receipt.as_ref().is_some_and(|receipt| match point {
+        None => memory.current && !receipt.reverted,
+        Some(point) => receipt.tree_seq == point.seq,
+    });
+    let mut local_changes = 0;
+    if let (Some(receipt), false) = (&memory.receipt, volume_empty) {
+        let index = memory.index(receipt.tree_seq)?;
+        let scan = Scan::start(&local.volume, scan_options(local, Filter::default()))?;
+        let stop = stop.clone();
+        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+    }
+    Ok(RestoreFacts {
+        volume_empty,
+        interrupted: interrupted.is_some(),
+        seen,
+        wanted,
+        same_tree,
+        local_changes,
+        latest: point.is_none(),
+    })
+}
+
+fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
+    ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() }
+}
+
+/// The volume stays as it is; a wanted claim is taken all the same.
+async fn finish_without_change(
+    request: &Restore,
+    memory: &mut Memory,
+    head: Commit,
+    outcome: Outcome,
+    stop: &Stop,
+) -> Result<Outcome, RestoreError> {
+    if let Some(policy) = request.claim.filter(|_| !request.dry_run) {
+        let tree_seq = memory.receipt.as_ref().map_or(head.seq, |receipt| receipt.tree_seq);
+        let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
+        let receipt = memory.receipt_of(&writer, tree_seq, false);
+        memory.write_receipt(receipt)?;
+    }
+    Ok(Outcome { receipt: true, ..outcome })
+}
+
+struct Restoring {
+    fresh: bool,
+    action: RestoreAction,
+    receipt: Receipt,
+}
+
+/// Carries the plan out.
+async fn execute(
+    request: &Restore,
+    local: &Local,
+    memory: &mut Memory,
+    plan: Restoring,
+    commit: Commit,
+    mut outcome: Outcome,
+    stop: &Stop,
+) -> Result<Outcome, RestoreError> {
+    let (seq, hash, expected) = (commit.seq, commit.hash, commit.directory().state);
+    let survey = survey(request, local, memory, &plan, commit, stop).await?;
+    if survey.state != expected {
+        return Err(VaultError::corrupt(
+            ObjectId::commit(seq),
+            FormatError::Invalid("the tree it leaves has other totals than it says"),
+        )
+        .into());
+    }
+    let removing = request.delete && (plan.fresh || matches!(plan.action, RestoreAction::Update | RestoreAction::Replace));
+    check_valves(request, local, &survey, removing)?;
+    outcome.kept = survey.kept;
+    outcome.placed = survey.place;
+    outcome.bytes = survey.bytes;
+    if request.dry_run {
+        outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
+        return Ok(outcome);
+    }
+    memory.begin_restore(plan.fresh)?;
+    outcome.removed = clear_way(local, &survey, removing)?;
+    let header = IndexHeader { vault_id: memory.vault.id, seq, hash, inline_base: 0 };
+    outcome.skipped = fill(request, local, memory, survey, &header, plan.fresh, stop).await?;
+    let volume = local.volume.clone();
+    compute("make the volume durable", move || volume.sync()).await?;
+    // A part of a tree gives no right to push: what is not here would look deleted.
+    let whole = request.filter.is_all();
+    memory.end_restore(whole.then_some(&plan.receipt))?;
+    request.progress.finish();
+    Ok(Outcome { receipt: whole, ..outcome })
+}
+
+async fn survey(
+    request: &Restore,
+    local: &Local,
+    memory: &Memory,
+    plan: &Restoring,
+    commit: Commit,
+    stop: &Stop,
+) -> Result<Survey, RestoreError> {
+    let view = memory.vault.view(commit, stop).await?;
+    let tree = TreeReader::new(&memory.vault, view, None, stop);
+    let empty = local.volume.is_empty(&local.reserved)?;
+    let scan = if empty { None } else { Some(Scan::start(&local.volume, scan_options(local, request.filter.clone()))?) };
+    let old = match &memory.receipt {
+        Some(receipt) => memory.index(receipt.tree_seq)?,
+        None => None,
+    };
+    let surveyor = Surveyor {
+        vault: memory.vault.clone(),
+        volume: local.volume.clone(),
+        filter: request.filter.clone(),
+        action: plan.action,
+        stop: stop.clone(),
+    };
+    let spill = local.spill();
+    compute("compare the trees", move || surveyor.run(tree, scan, old, &spill)).await
+}
+
+fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
+    let space = local.volume.space()?;
+    if survey.bytes > space.available_bytes {
+        let path = local.volume.path().display().to_string();
+        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available: space.available_bytes });
+    }
+    let count = survey.extra.len() as u64;
+    let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
+    if removing && count > fuse && !request.force {
+        return Err(Refusal::MassDelete { count, of: survey.local }.into());
+    }
+    Ok(())
+}
+
+/// Removes what is not wanted, children before parents, and the unfinished files of a killed restore.
+fn clear_way(local: &Local, survey: &Survey, removing: bool) -> Result<u64, RestoreError> {
+    for leftover in &survey.leftovers {
+        remove(&local.volume, leftover, FileType::File)?;
+    }
+    let mut removed = 0;
+    for (path, file_type) in survey.extra.iter().rev().filter(|_| removing) {
+        removed += u64::from(remove(&local.volume, path, *file_type)?);
+    }
+    Ok(removed)
+}
+
+async fn fill(
+    request: &Restore,
+    local: &Local,
+    memory: &Memory,
+    survey: Survey,
+    header: &IndexHeader,
+    fresh: bool,
+    stop: &Stop,
+) -> Result<crate::disk::PlaceSkips, RestoreError> {
+    let placer = Placer::new(&local.volume, PlaceOptions { fresh: fresh && survey.kept == 0, owners: request.owners })?;
+    let mut filler = Filler {
+        vault: memory.vault.clone(),
+        volume: local.volume.clone(),
+        placer: placer.clone(),
+        progress: request.progress.clone(),
+        stop: stop.clone(),
+        merge: request.adopt,
+        links: std::collections::HashMap::new(),
+        open: Vec::new(),
+    };
+    request.progress.set_totals(survey.place, survey.bytes);
+    let mut steps = survey.steps.read()?;
+    let mut index = IndexWriter::start(BufWriter::with_capacity(256 << 10, memory.next_index()?), header)?;
+    while let Some(lines) = filler.window(&mut steps).await? {
+        for line in &lines {
+            index.push(line)?;
+        }
+    }
+    index.finish(&survey.state)?;
+    Ok(placer.skipped())
+}

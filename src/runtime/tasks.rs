@@ -116,7 +116,7 @@ impl<T> OrderedReceiver<T> {
     ///
     /// # Panics
     /// When the computation panicked.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take_next(&mut self) -> Option<T> {
         let result = self.receiver.blocking_recv()?;
         Some(result.blocking_recv().expect("a computation ends with its result unless it panicked"))
     }

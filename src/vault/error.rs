@@ -170,7 +170,7 @@ impl Fault for VaultError {
                 "check ENCRYPTED_PASSWORD or ENCRYPTED_PASSWORD_FILE; nothing was written"
             }
             VaultError::Fenced { .. } => {
-                "stop this writer; what it had not pushed is kept as a rescue point if one is named in the log (`snapshots` lists it)"
+                "stop this writer; what it had not pushed is still on its volume: restore elsewhere and compare, or push it with -f"
             }
             VaultError::SharedIdentity { .. } => {
                 "run again: this copy then claims the vault for itself, and the other one is fenced"

@@ -10,7 +10,6 @@ use super::tree::TreeReader;
 use super::wire::FormatError;
 use crate::runtime::{Stop, limits};
 use crate::telemetry::moment;
-use std::cmp::Ordering;
 
 /// Which point somebody means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,22 +79,30 @@ pub async fn resolve(vault: &Vault, wanted: &Wanted, head: Option<Commit>, stop:
         return rescue(vault, name, stop).await;
     }
     let Some(head) = head else {
-        let asked = in_words(wanted);
-        return Err(VaultError::NoSuchPoint { asked, known: "the vault has no commits yet".into() });
+        return Err(VaultError::NoSuchPoint { asked: in_words(wanted), known: "the vault has no commits yet".into() });
     };
-    let found = match wanted {
-        Wanted::Sequence(seq) => match seq.cmp(&head.seq) {
-            Ordering::Equal => return Ok(Chosen::Commit(head)),
-            Ordering::Greater => None,
-            Ordering::Less if *seq == 0 => None,
-            Ordering::Less => vault.try_commit(*seq, stop).await?,
-        },
-        Wanted::Time(ms) if head.directory().time_ms > *ms => newest_until(vault, *ms, head.seq, stop).await?,
-        Wanted::Head | Wanted::Time(_) | Wanted::Rescue(_) => return Ok(Chosen::Commit(head)),
-    };
-    match found {
-        Some(commit) => Ok(Chosen::Commit(commit)),
-        None => Err(VaultError::NoSuchPoint { asked: in_words(wanted), known: known_range(vault, stop).await? }),
+    Ok(Chosen::Commit(vault.resolve(wanted, &head, stop).await?.unwrap_or(head)))
+}
+
+impl Vault {
+    /// [`resolve`] for whoever can do nothing with a rescue; `None` is the head itself.
+    pub async fn resolve(&self, wanted: &Wanted, head: &Commit, stop: &Stop) -> Result<Option<Commit>, VaultError> {
+        let found = match wanted {
+            Wanted::Head => return Ok(None),
+            Wanted::Sequence(seq) if *seq == head.seq => return Ok(None),
+            Wanted::Time(ms) if head.directory().time_ms <= *ms => return Ok(None),
+            Wanted::Sequence(seq) if (1..head.seq).contains(seq) => self.try_commit(*seq, stop).await?,
+            Wanted::Sequence(_) => None,
+            Wanted::Time(ms) => newest_until(self, *ms, head.seq, stop).await?,
+            Wanted::Rescue(_) => {
+                let known = "a rescue cannot be restored by this version; `ls --at` lists it".to_string();
+                return Err(VaultError::NoSuchPoint { asked: in_words(wanted), known });
+            }
+        };
+        match found {
+            Some(commit) => Ok(Some(commit)),
+            None => Err(VaultError::NoSuchPoint { asked: in_words(wanted), known: known_range(self, stop).await? }),
+        }
     }
 }
 
@@ -104,7 +111,7 @@ fn in_words(wanted: &Wanted) -> String {
         Wanted::Head => "at all".into(),
         Wanted::Sequence(seq) => seq.to_string(),
         Wanted::Time(ms) => format!("at or before {}", moment(*ms)),
-        Wanted::Rescue(name) => name.clone(),
+        Wanted::Rescue(name) => format!("rescue:{name}"),
     }
 }
 

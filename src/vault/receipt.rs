@@ -31,8 +31,8 @@ pub struct Receipt {
     pub counter: u32,
     /// False while packs may be stored that no commit lists: the next process claims a new epoch.
     pub clean: bool,
-    /// Whether the store was seen to honour conditional creates.
-    pub strict: bool,
+    /// Whether the store was seen to honour conditional creates; unknown to a volume that only read.
+    pub strict: Option<bool>,
     /// Whether files were left out of the last pass, so that a pass without changes is still not complete.
     #[serde(default)]
     pub partial: bool,
@@ -60,9 +60,9 @@ impl From<ClaimJson> for Claim {
 }
 
 impl Receipt {
-    /// What the store can do.
-    pub fn fencing(&self) -> Fencing {
-        if self.strict { Fencing::Strict } else { Fencing::Detect }
+    /// What the store can do, if that was tried.
+    pub fn fencing(&self) -> Option<Fencing> {
+        self.strict.map(|strict| if strict { Fencing::Strict } else { Fencing::Detect })
     }
 
     /// Whether the index's tree is that of the commit the receipt names.

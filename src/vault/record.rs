@@ -290,14 +290,16 @@ fn read_attributes(reader: &mut Reader<'_>) -> Result<Attributes, FormatError> {
 fn read_content(reader: &mut Reader<'_>, size: u64, lookup: &impl ObjectLookup) -> Result<Content, FormatError> {
     match reader.byte("a content")? {
         0 if size == 0 => Ok(Content::Empty),
-        1 if size <= limits::LITERAL_BYTES as u64 => Ok(Content::Literal(reader.take(size as usize, "a content")?.to_vec())),
+        1 if (1..=limits::LITERAL_BYTES as u64).contains(&size) => {
+            Ok(Content::Literal(reader.take(size as usize, "a content")?.to_vec()))
+        }
         2 => {
             let object = lookup.get(reader)?.ok_or(FormatError::Invalid("a small file lies in a hole"))?;
             let offset = lookup.get_offset(reader, object)?;
             let frame = FrameRef { object, offset, length: reader.narrow("a reference")? };
             let inner: u32 = reader.narrow("a reference")?;
-            if u64::from(inner) + size > limits::FRAME_CAP_BYTES as u64 {
-                return Err(FormatError::Invalid("a small file is larger than a frame"));
+            if size == 0 || u64::from(inner).checked_add(size).is_none_or(|end| end > limits::FRAME_CAP_BYTES as u64) {
+                return Err(FormatError::Invalid("a small file does not fit into a frame"));
             }
             check_frame(&frame)?;
             Ok(Content::Slice { frame, inner })
@@ -367,17 +369,29 @@ fn read_extra(reader: &mut Reader<'_>) -> Result<Extra, FormatError> {
         }
         last = tag;
         match tag {
-            TLV_HARD_LINK => extra.hard_link = Some(Reader::new(body).array("a hard link")?),
-            TLV_XATTRS => {
-                let mut inner = Reader::new(body);
-                while !inner.is_empty() {
-                    extra.xattrs.push((inner.bytes("an xattr")?.to_vec(), inner.bytes("an xattr")?.to_vec()));
-                }
+            TLV_HARD_LINK => {
+                let group = body.try_into().map_err(|_| FormatError::Invalid("a hard link's group is not 16 bytes"))?;
+                extra.hard_link = Some(group);
             }
-            TLV_SPARSE => extra.sparse = true,
+            TLV_XATTRS => extra.xattrs = read_xattrs(body)?,
+            TLV_SPARSE if body.is_empty() => extra.sparse = true,
+            TLV_SPARSE => return Err(FormatError::Invalid("a sparse mark has a value")),
             unknown if unknown >= TLV_MANDATORY => return Err(FormatError::Unknown(format!("attribute {unknown}"))),
             _ => {}
         }
     }
     Ok(extra)
+}
+
+fn read_xattrs(body: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+    let mut reader = Reader::new(body);
+    let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    while !reader.is_empty() {
+        let (name, value) = (reader.bytes("an xattr")?, reader.bytes("an xattr")?);
+        if name.is_empty() || xattrs.last().is_some_and(|(last, _)| &last[..] >= name) {
+            return Err(FormatError::Invalid("extended attributes are not in order"));
+        }
+        xattrs.push((name.to_vec(), value.to_vec()));
+    }
+    if xattrs.is_empty() { Err(FormatError::Invalid("a list of extended attributes is empty")) } else { Ok(xattrs) }
 }

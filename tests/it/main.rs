@@ -1,7 +1,10 @@
 //! The integration tests: one binary, one module per subject.
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
+mod golden;
 mod model;
+mod properties;
+mod refusals;
 mod s3;
 mod tidy;
 mod verbs;

@@ -214,9 +214,7 @@ impl Check<'_> {
 
     /// What records refer to is there and long enough.
     pub(super) fn decoded(&mut self, decoded: &Decoded) {
-        let lines = decoded.directory.table.iter().map(|line| line.object);
-        let missing: Vec<ObjectId> = lines.filter(|object| !self.inventory.sizes.contains_key(object)).collect();
-        missing.into_iter().for_each(|object| self.present(object, None, decoded.id));
+        decoded.directory.table.iter().for_each(|line| self.present(line.object, None, decoded.id));
         for (object, (_, end)) in &decoded.references {
             if self.inventory.sizes.get(object).is_some_and(|size| end > size) {
                 self.wrong(*object, format!("it ends before what {} refers to", decoded.id.key()));

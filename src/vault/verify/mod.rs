@@ -14,7 +14,7 @@ use self::inventory::Inventory;
 use super::container::Opened;
 use super::directory::State;
 use super::error::VaultError;
-use super::object::ObjectId;
+use super::object::{ObjectId, ObjectKind};
 use super::open::{Vault, slot_names};
 use super::slot::read_slot;
 use super::tree::TreeReader;
@@ -67,6 +67,8 @@ pub struct Findings {
     pub bytes: u64,
     /// Objects that were read whole.
     pub read: u64,
+    /// Packs and parts that nothing refers to: left by interrupted pushes, and harmless. Counted from [`Level::Meta`] on.
+    pub unreferenced: u64,
     /// Names that are not the vault's; they do no harm.
     pub foreign: u64,
 }
@@ -82,6 +84,7 @@ pub async fn verify(vault: &Vault, level: Level, progress: &Progress, stop: &Sto
         check.log().await?;
         check.forks().await?;
         check.packs().await?;
+        check.count_unreferenced();
         check.plans().await?;
     }
     if level >= Level::Data {
@@ -103,6 +106,8 @@ struct Check<'a> {
     /// Objects whose content cannot be trusted or is not there.
     bad: HashSet<ObjectId>,
     known: HashSet<Damage>,
+    /// Objects that something refers to.
+    referenced: HashSet<ObjectId>,
     /// H and totals of the commits that could be read.
     read: BTreeMap<u64, ([u8; 32], State)>,
     /// Commits that carry a plan.
@@ -130,6 +135,7 @@ impl<'a> Check<'a> {
             findings,
             bad: HashSet::new(),
             known: HashSet::new(),
+            referenced: HashSet::new(),
             read: BTreeMap::new(),
             carriers: Vec::new(),
             floor: 1,
@@ -174,6 +180,7 @@ impl<'a> Check<'a> {
 
     /// An object that something refers to must be there, with that length.
     fn present(&mut self, object: ObjectId, length: Option<u64>, referrer: ObjectId) {
+        self.referenced.insert(object);
         match (self.inventory.sizes.get(&object), length) {
             (None, _) => self.wrong(object, missing(&referrer.key())),
             (Some(size), Some(length)) if *size != length => {
@@ -202,6 +209,12 @@ impl<'a> Check<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What nothing refers to, once every commit and fork was read.
+    fn count_unreferenced(&mut self) {
+        let objects = self.inventory.sizes.keys().filter(|id| matches!(id.kind, ObjectKind::Pack | ObjectKind::Run));
+        self.findings.unreferenced = objects.filter(|id| !self.referenced.contains(id)).count() as u64;
     }
 
     /// Begins to read the tree as of a commit.
