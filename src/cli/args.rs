@@ -295,7 +295,11 @@ pub struct Snapshots {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
-    /// Print JSON, one object a line
+    /// Also list commits that changed nothing: claims, releases, progress of a push
+    #[arg(short = 'a', long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub all: bool,
+    /// Print a JSON array, one object a line
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,
@@ -309,7 +313,7 @@ pub struct Snapshots {
 pub struct Ls {
     /// Only this path of the volume and what lies below it
     #[arg(value_name = "PATH")]
-    pub path: Option<String>,
+    pub path: Option<PathBuf>,
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
@@ -426,7 +430,7 @@ pub struct KeyList {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 'd', long, value_name = "REMOTE_PATH", default_value = "/")]
     pub dst: String,
-    /// Print JSON, one object a line
+    /// Print a JSON array, one object a line
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,

@@ -1,35 +1,82 @@
-//! `check`: verifying the remote.
+//! `check`: verifies a vault and lists all damage.
 
+use super::Verdict;
 use super::args::{Check, CheckLevel};
-use super::frame::{Frame, print};
+use super::frame::Frame;
+use super::out::{Out, stdout};
 use crate::fault::{Kind, Report};
 use crate::telemetry::{Progress, bytes, count};
-use crate::vault::verify::{Level, verify};
+use crate::vault::verify::{Findings, Level, verify};
 
-/// Verifies, and lists all damage.
-pub async fn check(args: &Check, frame: &Frame) -> Result<u8, Report> {
-    let (vault, head) = frame.vault(&args.access, &args.src).await?;
+/// Verifies a vault.
+pub async fn run(args: &Check, frame: &Frame) -> Verdict {
+    let target = frame.target(&args.access, &args.src)?;
+    let vault = frame.vault_only(&target).await?;
     let level = match args.level {
         CheckLevel::Quick => Level::Quick,
         CheckLevel::Meta => Level::Meta,
         CheckLevel::Data => Level::Data,
     };
     let progress = Progress::start("check", frame.progress);
-    let verified = verify(&vault, head, level, &progress, &frame.stop).await;
+    let found = verify(&vault, level, &progress, &frame.stop).await;
     progress.finish();
-    let findings = verified?;
-    for damage in &findings.damage {
-        print(&format!("damaged: {damage}"))?;
+    let found = found?;
+    let mut out = stdout();
+    tell(&mut out, &found, level)?;
+    out.finish()?;
+    if found.damaged == 0 {
+        return Ok(0);
     }
-    let amount =
-        format!("{}, {}, {}", count(findings.commits, "commit"), count(findings.objects, "object"), bytes(findings.bytes));
-    if findings.damaged > 0 {
-        return Err(Report::new(Kind::Corrupt, format!("{} found in {amount}", count(findings.damaged, "defect")))
-            .hint("`snapshots` lists restore points; older ones may not need what is damaged"));
+    let message = format!("the vault at {} is damaged: {}", vault.bucket.describe(), count(found.damaged, "finding"));
+    Err(Report::new(Kind::Corrupt, message).hint(way_out(&found, level)))
+}
+
+fn tell(out: &mut Out, found: &Findings, level: Level) -> Result<(), Report> {
+    for damage in &found.damage {
+        out.line(format_args!("DAMAGED {}: {}", damage.object, damage.what))?;
     }
-    if findings.unreferenced > 0 {
-        print(&format!("{} left by interrupted pushes: no commit refers to them", count(findings.unreferenced, "object")))?;
+    and_more(out, found.damaged, found.damage.len())?;
+    for path in &found.lost {
+        out.line(format_args!("LOST {path}"))?;
     }
-    print(&format!("no damage found on level {}: {amount}", format!("{:?}", args.level).to_lowercase()))?;
-    Ok(0)
+    and_more(out, found.lost_total, found.lost.len())?;
+    let size = bytes(found.bytes);
+    out.line(format_args!("{} and {} in all, {size}", count(found.commits, "commit"), count(found.objects, "object")))?;
+    if found.head > 0 {
+        let state = &found.state;
+        let files = count(state.files, "file");
+        out.line(format_args!("newest: commit {}, {files}, {} directories, {}", found.head, state.dirs, bytes(state.bytes)))?;
+    }
+    if found.unreferenced > 0 {
+        out.line(format_args!("{} left by interrupted pushes, harmless", count(found.unreferenced, "object")))?;
+    }
+    if found.foreign > 0 {
+        out.line(format_args!("{} that are not the vault's, and do no harm", count(found.foreign, "name")))?;
+    }
+    let looked = match level {
+        Level::Quick => "that the newest state can be opened and that its objects are there",
+        Level::Meta => "every record of every commit, and what they add up to",
+        Level::Data => "every record, and every byte of every object",
+    };
+    match found.damaged {
+        0 => out.line(format_args!("sound; checked: {looked}")),
+        _ => out.line(format_args!("checked: {looked}")),
+    }
+}
+
+fn and_more(out: &mut Out, all: u64, named: usize) -> Result<(), Report> {
+    match all.saturating_sub(named as u64) {
+        0 => Ok(()),
+        more => out.line(format_args!("… and {more} more")),
+    }
+}
+
+fn way_out(found: &Findings, level: Level) -> &'static str {
+    if level >= Level::Meta && found.lost_total == 0 {
+        "nothing was changed, and the newest state needs none of the damaged contents; bring the named objects back from a \
+         version or a copy of the bucket, if older states matter"
+    } else {
+        "nothing was changed; bring the named objects back from a version or a copy of the bucket; what a volume still has can \
+         be pushed to a new remote path"
+    }
 }

@@ -1,129 +1,298 @@
-//! `doctor`: tries everything a push or restore will need, and names what is missing.
+//! `doctor`: tries out what a push and a restore need, one line for each thing, with the way out where one is wrong.
+//! It writes only below `probe/` at the remote, and takes away what it wrote.
 
+use super::Verdict;
 use super::args::Doctor;
-use super::frame::{Frame, print};
-use crate::disk::{Volume, forbidden_root};
+use super::frame::{Frame, Target};
+use super::out::{Out, stdout};
+use crate::contract::env;
+use crate::disk::{StateDir, Volume, forbidden_root};
 use crate::fault::{Fault, Kind, Report};
-use crate::seal::{Unlocker, random_u32};
+use crate::remote::session::STATE_NAME;
+use crate::remote::{Reached, Remote, reach};
+use crate::runtime::Stop;
+use crate::seal::random_bytes;
 use crate::store::{Bucket, Fencing, StoreError, probe};
-use crate::telemetry::bytes;
-use crate::vault::open::{Presence, open, slot_names};
+use crate::telemetry::{bytes, moment};
+use crate::tree::Shown;
+use crate::vault::log::Commit;
+use crate::vault::open::{Vault, slot_names};
+use crate::vault::receipt::{Receipt, from_file};
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use std::path::{Path, PathBuf};
 
-/// The worst of what was tried.
-#[derive(Default)]
-struct Verdict {
-    worst: Option<Kind>,
+/// The findings so far.
+struct Visit<'a> {
+    out: Out,
+    stop: &'a Stop,
+    /// What is wrong first: later trouble often follows from it.
+    first: Option<Kind>,
+    wrong: u64,
 }
 
-impl Verdict {
-    fn good(&self, what: &str, detail: &str) -> Result<(), Report> {
-        print(&format!("ok       {what}: {detail}"))
+/// Tries everything out.
+pub async fn run(args: &Doctor, frame: &Frame) -> Verdict {
+    let target = frame.target(&args.access, &args.dst)?;
+    let mut visit = Visit { out: stdout(), stop: &frame.stop, first: None, wrong: 0 };
+    for (name, value) in target.options.describe() {
+        visit.out.line(format_args!("  {name}={value}"))?;
+    }
+    let vault = visit.remote(&target).await?;
+    match &args.src {
+        Some(path) => {
+            let state_dir = frame.environment.get(env::STATE_DIR).map(PathBuf::from);
+            visit.volume(path, state_dir, vault.as_ref())?;
+        }
+        None => visit.skipped("volume", "not looked at: name it with -s")?,
+    }
+    frame.stop.check().map_err(|error| Report::new(Kind::Unfinished, error.to_string()))?;
+    visit.end()
+}
+
+impl Visit<'_> {
+    fn good(&mut self, what: &str, detail: impl std::fmt::Display) -> Result<(), Report> {
+        self.out.line(format_args!("✓ {what}: {detail}"))?;
+        self.out.finish()
     }
 
-    fn note(&self, what: &str, detail: &str) -> Result<(), Report> {
-        print(&format!("note     {what}: {detail}"))
+    /// Worth knowing, or not tried.
+    fn skipped(&mut self, what: &str, detail: impl std::fmt::Display) -> Result<(), Report> {
+        self.out.line(format_args!("– {what}: {detail}"))?;
+        self.out.finish()
     }
 
     fn bad(&mut self, what: &str, fault: &impl Fault) -> Result<(), Report> {
-        self.worst.get_or_insert(fault.kind());
-        print(&format!("problem  {what}: {fault}"))?;
-        match fault.hint() {
-            Some(hint) => print(&format!("         hint: {hint}")),
-            None => Ok(()),
+        self.wrong(what, fault.kind(), &fault.to_string(), fault.hint().as_deref())
+    }
+
+    fn wrong(&mut self, what: &str, kind: Kind, detail: &str, hint: Option<&str>) -> Result<(), Report> {
+        self.first.get_or_insert(kind);
+        self.wrong += 1;
+        self.out.line(format_args!("✗ {what}: {detail}"))?;
+        if let Some(hint) = hint {
+            self.out.line(format_args!("    -> {hint}"))?;
+        }
+        self.out.finish()
+    }
+
+    fn end(mut self) -> Verdict {
+        match self.wrong {
+            0 => self.out.line("all is well")?,
+            1 => self.out.line("one thing is wrong")?,
+            count => self.out.line(format_args!("{count} things are wrong; begin with the first"))?,
+        }
+        self.out.finish()?;
+        Ok(self.first.map_or(0, Kind::exit_code))
+    }
+
+    /// The store, the rights, and what lies there.
+    async fn remote(&mut self, target: &Target) -> Result<Option<(Vault, Option<Commit>)>, Report> {
+        let bucket = match Bucket::connect(&target.config) {
+            Ok(bucket) => bucket,
+            Err(error) => return self.bad("remote", &error).map(|()| None),
+        };
+        if !self.reachable(&bucket).await? {
+            self.skipped("rights, conditional create, vault", "not tried, since the store cannot be asked")?;
+            return Ok(None);
+        }
+        self.get(&bucket).await?;
+        if self.put(&bucket).await? {
+            self.conditional(&bucket).await?;
+        } else {
+            self.skipped("conditional create", "not tried without the right to write")?;
+        }
+        self.vault(&bucket, target).await
+    }
+
+    /// Name, connection, TLS, signature, clock and the right to list: all in one request.
+    async fn reachable(&mut self, bucket: &Bucket) -> Result<bool, Report> {
+        let place = bucket.describe();
+        match bucket.first(self.stop, "").await {
+            Ok(_) => {
+                self.good("reach", place)?;
+                self.good("s3:ListBucket", "the prefix can be listed")?;
+                Ok(true)
+            }
+            Err(error @ StoreError::Denied { .. }) => {
+                self.good("reach", format_args!("{place} answers"))?;
+                self.bad("s3:ListBucket", &error)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.bad("reach", &error)?;
+                Ok(false)
+            }
         }
     }
-}
 
-/// Runs all checks; the exit code is that of the first problem.
-pub async fn doctor(args: &Doctor, frame: &Frame) -> Result<u8, Report> {
-    let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
-    let mut verdict = Verdict::default();
-    print(&format!("remote   {}", bucket.describe()))?;
-    if rights(&bucket, frame, &mut verdict).await? {
-        contents(&bucket, &unlocker, frame, &mut verdict).await?;
+    async fn get(&mut self, bucket: &Bucket) -> Result<(), Report> {
+        match bucket.get(self.stop, "vault.json", None).await {
+            Ok(_) => self.good("s3:GetObject", "objects can be read"),
+            Err(error) if error.is_not_found() => self.good("s3:GetObject", "an object that does not exist is said not to"),
+            Err(error) => self.bad("s3:GetObject", &error),
+        }
     }
-    if let Some(src) = &args.src {
-        volume(src, &mut verdict)?;
-    }
-    Ok(verdict.worst.map_or(0, Kind::exit_code))
-}
 
-/// Each right by one small request. `false` when the remote cannot even be listed.
-async fn rights(bucket: &Bucket, frame: &Frame, verdict: &mut Verdict) -> Result<bool, Report> {
-    let stop = &frame.stop;
-    match bucket.first(stop, "log").await {
-        Ok(_) => verdict.good("list (s3:ListBucket on the prefix)", "allowed")?,
-        Err(error) => {
-            verdict.bad("list (s3:ListBucket on the prefix)", &error)?;
+    /// Writes and deletes one small object. True when it could be written.
+    async fn put(&mut self, bucket: &Bucket) -> Result<bool, Report> {
+        let key = format!("probe/{}", HEXLOWER.encode(&random_bytes::<16>()));
+        let body = Bytes::from_static(b"written by doctor; means nothing");
+        if let Err(error) = bucket.put(self.stop, &key, body.clone()).await {
+            self.bad("s3:PutObject", &error)?;
+            self.skipped("s3:DeleteObject", "not tried; a restore needs neither of the two")?;
             return Ok(false);
         }
+        match bucket.get(self.stop, &key, None).await {
+            Ok(read) if read == body => self.good("s3:PutObject", "what is written can be read back")?,
+            Ok(_) => self.wrong("s3:PutObject", Kind::Corrupt, "another body came back than was written", None)?,
+            Err(error) => self.bad("s3:PutObject", &error)?,
+        }
+        match bucket.delete(self.stop, &key).await {
+            Ok(()) => self.good("s3:DeleteObject", "objects can be deleted")?,
+            Err(StoreError::Denied { .. }) => self.skipped(
+                "s3:DeleteObject",
+                "denied. Pushes and restores work without it, and a stolen credential cannot destroy history; `key remove` does \
+                 not work, and a few objects below probe/ stay",
+            )?,
+            Err(error) => self.bad("s3:DeleteObject", &error)?,
+        }
+        Ok(true)
     }
-    let key = format!("probe/doctor-{:08x}", random_u32());
-    let wrote = bucket.create(stop, &key, Bytes::from_static(b"made by doctor")).await;
-    match &wrote {
-        Ok(_) => verdict.good("write (s3:PutObject)", "allowed")?,
-        Err(error) => verdict.bad("write (s3:PutObject; a restore does not need it)", error)?,
+
+    async fn conditional(&mut self, bucket: &Bucket) -> Result<(), Report> {
+        if bucket.conditional_create_is_native() {
+            return self.good("conditional create", "made by this program itself");
+        }
+        match probe(bucket, self.stop).await {
+            Ok(Fencing::Strict) => self.good("conditional create", "honoured: a second writer is refused"),
+            Ok(Fencing::Detect) => self.skipped(
+                "conditional create",
+                "not honoured: a second writer is noticed afterwards, not prevented. Make sure that there is only one \
+                 (`strategy: Recreate`)",
+            ),
+            Err(error) => self.bad("conditional create", &error),
+        }
     }
-    match bucket.get(stop, &key, None).await {
-        Ok(_) => verdict.good("read (s3:GetObject)", "allowed")?,
-        Err(error) if error.is_not_found() && wrote.is_err() => verdict.good("read (s3:GetObject)", "allowed")?,
-        Err(error) => verdict.bad("read (s3:GetObject)", &error)?,
-    }
-    if wrote.is_ok() {
-        match bucket.delete(stop, &key).await {
-            Ok(()) => verdict.good("delete (s3:DeleteObject)", "allowed")?,
-            Err(error) => {
-                verdict.note("delete (s3:DeleteObject)", &format!("not allowed ({error}): pushes work, leftovers stay"))?
+
+    async fn vault(&mut self, bucket: &Bucket, target: &Target) -> Result<Option<(Vault, Option<Commit>)>, Report> {
+        let (vault, newest) = match reach(bucket, target.unlocker.as_ref(), self.stop).await {
+            Ok(Reached::Present(Remote::Vault(vault, newest))) => (*vault, newest),
+            Ok(Reached::ProvenEmpty) => {
+                self.good("vault", "nothing lies there yet; the first push makes a vault")?;
+                return Ok(None);
             }
-        }
-        fencing(bucket, frame, verdict).await?;
-    }
-    Ok(true)
-}
-
-async fn fencing(bucket: &Bucket, frame: &Frame, verdict: &mut Verdict) -> Result<(), Report> {
-    match probe(bucket, &frame.stop).await {
-        Ok(Fencing::Strict) => verdict.good("conditional create", "honoured: a second writer is fenced"),
-        Ok(Fencing::Detect) => {
-            verdict.note("conditional create", "not honoured: a second writer is only detected; make sure that only one exists")
-        }
-        Err(error) => verdict.bad("conditional create", &error),
-    }
-}
-
-async fn contents(bucket: &Bucket, unlocker: &Unlocker, frame: &Frame, verdict: &mut Verdict) -> Result<(), Report> {
-    match open(bucket, unlocker, &frame.stop).await {
-        Ok(Presence::ProvenEmpty) => verdict.note("content", "the remote is empty: the first push makes a vault"),
-        Ok(Presence::Vault(vault, newest)) => {
-            let commits = newest.map_or_else(|| "no commits".to_string(), |newest| format!("commit {}", newest.seq));
-            verdict.good("content", &format!("a vault, opened by slot {}, at {commits}", vault.slot))?;
-            let slots: Result<Vec<String>, StoreError> = slot_names(bucket, &frame.stop).await;
-            match slots {
-                Ok(slots) if slots.len() < 2 => {
-                    verdict.note("keys", "only one key opens the vault: `key export-kit` makes a second one to keep offline")
-                }
-                Ok(slots) => verdict.good("keys", &format!("{} slots", slots.len())),
-                Err(error) => verdict.bad("keys", &error),
+            Err(error) => return self.bad("vault", &error).map(|()| None),
+        };
+        self.good("vault", format_args!("{}, opened by slot {}", HEXLOWER.encode(&vault.id), vault.slot))?;
+        match slot_names(bucket, self.stop).await {
+            Ok(names) if names.len() < 2 => {
+                let detail = "one key alone opens the vault: add another with `key add`, or print one with `key export-kit`";
+                self.skipped("keys", detail)?;
             }
+            Ok(names) => self.good("keys", format_args!("{} slots", names.len()))?,
+            Err(error) => self.bad("keys", &error)?,
         }
-        Err(error) => verdict.bad("content", &error),
+        let head = match newest {
+            None => Ok(None),
+            newest => vault.head(newest, self.stop).await,
+        };
+        match head {
+            Ok(None) => self.skipped("newest commit", "there are no commits yet").map(|()| Some((vault, None))),
+            Ok(Some(head)) => {
+                let directory = head.directory();
+                let pod = Shown(directory.labels.pod.as_bytes());
+                let time = moment(directory.time_ms);
+                let left = if head.is_released() { "and has left" } else { "and has not said that it left" };
+                self.good(
+                    "newest commit",
+                    format_args!("{} of {time} by {pod}, which has epoch {} {left}", head.seq, directory.epoch),
+                )?;
+                Ok(Some((vault, Some(head))))
+            }
+            Err(error) => self.bad("newest commit", &error).map(|()| None),
+        }
     }
-}
 
-fn volume(path: &std::path::Path, verdict: &mut Verdict) -> Result<(), Report> {
-    let volume = match Volume::open(path) {
-        Ok(volume) => volume,
-        Err(error) => return verdict.bad("volume", &error),
-    };
-    let owner = volume.owner().map_or_else(|_| "?".to_string(), |owner| owner.0.to_string());
-    let ours = rustix::process::geteuid().as_raw();
-    verdict.good("volume", &format!("{} (owner uid {owner}, this process runs as {ours})", volume.path().display()))?;
-    if let Some(why) = forbidden_root(volume.path()) {
-        verdict.note("volume", &format!("restores into it are refused: {why}"))?;
+    /// The volume, and what is remembered of it.
+    fn volume(&mut self, path: &Path, state_dir: Option<PathBuf>, vault: Option<&(Vault, Option<Commit>)>) -> Result<(), Report> {
+        let volume = match Volume::open(path) {
+            Ok(volume) => volume,
+            Err(error) => return self.bad("volume", &error),
+        };
+        let shown = volume.path().display().to_string();
+        if let Some(why) = forbidden_root(volume.path()) {
+            self.wrong(
+                "volume",
+                Kind::Refused,
+                &format!("{shown} is not restored to: {why}"),
+                Some("name a directory of its own"),
+            )?;
+        }
+        match volume.is_empty(&[]) {
+            Ok(empty) => self.good("volume", format_args!("{shown}, {}", if empty { "empty" } else { "holds something" }))?,
+            Err(error) => self.bad("volume", &error)?,
+        }
+        match volume.owner() {
+            Ok((uid, gid)) => self.good("owner", format_args!("{uid}:{gid}"))?,
+            Err(error) => self.bad("owner", &error)?,
+        }
+        match volume.is_mount_point() {
+            Ok(Some(false)) => self.skipped("mount", "nothing is mounted exactly there: in a container, that is not a volume")?,
+            Ok(_) => {}
+            Err(error) => self.bad("mount", &error)?,
+        }
+        match volume.space() {
+            Ok(space) => {
+                let inodes = space.available_inodes.map(|count| format!(" and {count} inodes")).unwrap_or_default();
+                self.good("space", format_args!("{}{inodes} are free", bytes(space.available_bytes)))?;
+            }
+            Err(error) => self.bad("space", &error)?,
+        }
+        self.state(&state_dir.unwrap_or_else(|| volume.path().join(STATE_NAME)), vault)
     }
-    match volume.space() {
-        Ok(space) => verdict.good("space", &format!("{} available", bytes(space.available_bytes))),
-        Err(error) => verdict.bad("space", &error),
+
+    /// The state directory is looked at only where it exists: making one is for a push or restore.
+    fn state(&mut self, path: &Path, vault: Option<&(Vault, Option<Commit>)>) -> Result<(), Report> {
+        const PROBE: &str = "doctor";
+        let shown = path.display();
+        if !path.is_dir() {
+            return self
+                .skipped("state", format_args!("{shown} is not there yet: this volume was neither pushed nor restored here"));
+        }
+        let state = match StateDir::open(path) {
+            Ok(state) => state,
+            Err(error) => return self.bad("state", &error),
+        };
+        match state.write(PROBE, b"").and_then(|()| state.remove(PROBE)) {
+            Ok(_) => self.good("state", format_args!("{shown} can be written"))?,
+            Err(error) => self.bad("state", &error)?,
+        }
+        if let Err(error) = state.lock() {
+            self.skipped("lock", error)?;
+        }
+        let Some((vault, head)) = vault else { return Ok(()) };
+        self.receipt(&path.join(HEXLOWER.encode(&vault.id)), vault, head.as_ref())
+    }
+
+    fn receipt(&mut self, folder: &Path, vault: &Vault, head: Option<&Commit>) -> Result<(), Report> {
+        let none = "none: this volume and this vault have not met; if both hold something, `remote-to-local-sync` comes first";
+        if !folder.is_dir() {
+            return self.skipped("receipt", none);
+        }
+        let read = StateDir::open(folder).and_then(|state| state.read("receipt.json"));
+        match read.map(|bytes| bytes.and_then(|bytes| from_file::<Receipt>(vault, &bytes))) {
+            Ok(Some(receipt)) => {
+                let newest = head.map_or(0, |head| head.seq);
+                let order = match newest.cmp(&receipt.seq) {
+                    std::cmp::Ordering::Equal => "the newest",
+                    std::cmp::Ordering::Greater => "not the newest: another volume may have pushed since",
+                    std::cmp::Ordering::Less => "newer than what the remote shows",
+                };
+                self.good("receipt", format_args!("of commit {}, {order}", receipt.seq))
+            }
+            Ok(None) => self.skipped("receipt", none),
+            Err(error) => self.bad("receipt", &error),
+        }
     }
 }

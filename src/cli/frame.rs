@@ -1,31 +1,65 @@
-//! What every verb needs: the environment, the wish to stop, and the way to a remote.
+//! What every verb is given, and the one way from arguments to an open remote.
 
 use super::args::Access;
-use crate::config::{Environment, RemoteOptions, read_remote, read_unlock};
-use crate::fault::{Kind, Report};
+use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
+use crate::contract::env;
+use crate::fault::Report;
+use crate::remote::{Remote, reach_existing, require_key};
 use crate::runtime::Stop;
 use crate::seal::Unlocker;
-use crate::store::Bucket;
+use crate::secret::Secret;
+use crate::store::{Bucket, RemoteConfig};
 use crate::telemetry::ProgressMode;
 use crate::vault::log::Commit;
-use crate::vault::open::{Presence, Vault, open};
-use std::io::{ErrorKind, Write};
+use crate::vault::open::Vault;
 
-/// The frame of a verb.
+/// The process around a verb.
 #[derive(Debug)]
 pub struct Frame {
-    /// Asked to stop.
+    /// Asked when a signal comes.
     pub stop: Stop,
-    /// The process environment.
+    /// The environment.
     pub environment: Environment,
     /// How progress is shown.
     pub progress: ProgressMode,
 }
 
+/// Where the remote lies and what opens it, checked.
+#[derive(Debug)]
+pub struct Target {
+    /// The remote's options.
+    pub options: RemoteOptions,
+    /// Where it lies.
+    pub config: RemoteConfig,
+    /// What opens it, if anything was given.
+    pub unlocker: Option<Unlocker>,
+}
+
 impl Frame {
-    /// The frame of this process.
-    pub fn new(stop: Stop, log_json: bool) -> Frame {
-        Frame { stop, environment: Environment::of_process(), progress: ProgressMode::choose(log_json) }
+    /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
+    pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
+        let remote = read_remote(&self.environment, &access.params).and_then(|options| Ok((options.at(remote_path)?, options)));
+        let key = read_unlock(&self.environment, &access.enc_params).and_then(|unlock| {
+            let key = unlock.secret.as_ref().map(|source| unlocker(&source.read()?, env::ENCRYPTED_PREFIX)).transpose()?;
+            Ok((key, unlock))
+        });
+        let ((config, options), (unlocker, unlock)) = both(remote, key)?;
+        for warning in options.warnings.iter().chain(&unlock.warnings) {
+            tracing::warn!("{warning}");
+        }
+        for (name, value) in options.describe() {
+            tracing::debug!("configuration: {name}={value}");
+        }
+        let key = unlock.secret.map_or_else(|| "<not set>".to_string(), |source| source.describe());
+        tracing::debug!("configuration: {}PASSWORD={key}", env::ENCRYPTED_PREFIX);
+        Ok(Target { options, config, unlocker })
+    }
+
+    /// Connects to the remote, with the key that must have been given. Nothing is asked yet.
+    pub fn reach(&self, access: &Access, remote_path: &str) -> Result<(Bucket, Unlocker), Report> {
+        let target = self.target(access, remote_path)?;
+        let unlocker = require_key(target.unlocker.as_ref())?.clone();
+        Ok((Bucket::connect(&target.config)?, unlocker))
     }
 
     /// This Pod or host, for the log of the vault.
@@ -34,75 +68,39 @@ impl Frame {
         given.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
     }
 
-    /// Connects to the remote that environment and parameters name at `path`, and reads the key. All mistakes of both
-    /// are reported together.
-    pub fn reach(&self, access: &Access, path: &str) -> Result<(Bucket, Unlocker), Report> {
-        let remote = read_remote(&self.environment, &access.params).and_then(|options| Ok((options.at(path)?, options)));
-        let unlock = read_unlock(&self.environment, &access.enc_params);
-        let ((config, options), unlock) = match (remote, unlock) {
-            (Ok(remote), Ok(unlock)) => (remote, unlock),
-            (Err(one), Err(other)) => return Err(one.and(other).into()),
-            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+    /// Opens the vault that must be there, and its newest commit.
+    pub async fn vault(&self, target: &Target) -> Result<(Vault, Option<Commit>), Report> {
+        let bucket = Bucket::connect(&target.config)?;
+        let Remote::Vault(vault, newest) = reach_existing(&bucket, target.unlocker.as_ref(), &self.stop).await?;
+        let head = match newest {
+            Some(newest) => vault.head(Some(newest), &self.stop).await?,
+            None => None,
         };
-        self.show(&options);
-        unlock.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let Some(source) = unlock.secret else { return Err(no_key()) };
-        let text = source.read()?;
-        let unlocker = Unlocker::parse(&text).map_err(|error| {
-            Report::new(Kind::Usage, format!("ENCRYPTED_PASSWORD: {error}"))
-                .hint("`key generate` prints a new key; copy it whole")
-        })?;
-        Ok((Bucket::connect(&config)?, unlocker))
+        Ok((*vault, head))
     }
 
-    fn show(&self, options: &RemoteOptions) {
-        options.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        for (name, value) in options.describe() {
-            tracing::debug!(option = %name, %value, "effective configuration");
-        }
-    }
-
-    /// The vault that must be at the remote, and its head if it has commits.
-    pub async fn vault(&self, access: &Access, path: &str) -> Result<(Vault, Option<Commit>), Report> {
-        let (bucket, unlocker) = self.reach(access, path)?;
-        match open(&bucket, &unlocker, &self.stop).await? {
-            Presence::Vault(vault, newest) => {
-                let head = vault.head(newest, &self.stop).await?;
-                Ok((*vault, head))
-            }
-            Presence::ProvenEmpty => {
-                Err(Report::new(Kind::Usage, format!("there is no vault at {}: the remote is empty", bucket.describe()))
-                    .hint("check the path; the first `sync-to-remote` makes a vault"))
-            }
-        }
+    /// Opens the vault that must be there, whatever its commits are like.
+    pub async fn vault_only(&self, target: &Target) -> Result<Vault, Report> {
+        let bucket = Bucket::connect(&target.config)?;
+        let Remote::Vault(vault, _) = reach_existing(&bucket, target.unlocker.as_ref(), &self.stop).await?;
+        Ok(*vault)
     }
 }
 
-fn no_key() -> Report {
-    Report::new(Kind::Usage, "no key and no passphrase: nothing is stored unencrypted by this version").hint(
-        "make a key with `volume-syncing-controller key generate`, keep a copy of it in a safe place, and give it as ENCRYPTED_PASSWORD or in a file named by ENCRYPTED_PASSWORD_FILE",
-    )
+/// A key or passphrase from its text.
+pub fn unlocker(text: &Secret<String>, prefix: &str) -> Result<Unlocker, ConfigError> {
+    Unlocker::parse(text).map_err(|error| {
+        let problem = format!("cannot be used: {error}");
+        let hint = "copy the key again, all 56 characters of it".to_string();
+        ConfigError { mistakes: vec![Mistake { name: format!("{prefix}PASSWORD"), problem, hint }] }
+    })
 }
 
-/// A line of output. A reader that went away ends the program quietly.
-pub fn print(line: &str) -> Result<(), Report> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
-            Err(Report::new(Kind::Unfinished, "the reader of the output went away"))
-        }
-        Err(error) => Err(Report::new(Kind::Volume, format!("writing the output: {error}"))),
-        Ok(()) => Ok(()),
+/// Both values, or the mistakes of both.
+pub fn both<A, B>(one: Result<A, ConfigError>, other: Result<B, ConfigError>) -> Result<(A, B), ConfigError> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(one.and(other)),
+        (Err(error), _) | (_, Err(error)) => Err(error),
     }
-}
-
-/// The runtime: as many workers as processors, at most four; one-shot work is bound by the blocking pool.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Report> {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(4);
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .max_blocking_threads(32)
-        .enable_all()
-        .build()
-        .map_err(|error| Report::new(Kind::Bug, format!("starting the runtime: {error}")))
 }

@@ -1,130 +1,156 @@
-//! `key`: who can open the vault.
+//! `key`: the slots that open a vault.
 
-use super::args::{KeyAdd, KeyExportKit, KeyList, KeyRemove};
-use super::frame::{Frame, print};
+use super::Verdict;
+use super::args::{KeyAdd, KeyList, KeyRemove};
+use super::frame::{Frame, both, unlocker};
+use super::out::stdout;
 use crate::config::read_new_key;
+use crate::contract::env;
 use crate::fault::{Kind, Report};
+use crate::runtime::Stop;
 use crate::seal::{RawKey, Unlocker};
-use crate::secret::Secret;
-use crate::vault::open::Vault;
-use crate::vault::slot::{add_slot, list_slots, remove_slot};
-use data_encoding::HEXLOWER;
-use serde_json::json;
+use crate::tree::Shown;
+use crate::vault::error::VaultError;
+use crate::vault::open::{Vault, slot_names};
+use crate::vault::slot::{SlotFile, add_slot, read_slot, remove_slot};
+use serde::Serialize;
 
-/// A new raw key as text.
-pub fn generate() -> Secret<String> {
-    RawKey::generate().to_text()
+/// Prints a new key and nothing else, so that its output can be a file.
+pub fn generate() -> Verdict {
+    let mut out = stdout();
+    out.line(RawKey::generate().to_text().expose())?;
+    out.finish()?;
+    Ok(0)
 }
 
-/// Adds a slot for the key in `NEW_ENCRYPTED_PASSWORD`, or for one made here.
-pub async fn add(args: &KeyAdd, frame: &Frame) -> Result<u8, Report> {
-    let given = read_new_key(&frame.environment)?;
-    let (unlocker, made) = match (given.secret, args.generate) {
-        (Some(_), true) => {
-            return Err(
-                Report::new(Kind::Usage, "--generate and NEW_ENCRYPTED_PASSWORD exclude each other").hint("use one of them")
-            );
+/// Lets a further key open the vault.
+pub async fn add(args: &KeyAdd, frame: &Frame) -> Verdict {
+    let given = read_new_key(&frame.environment).and_then(|new| {
+        let prefix = env::NEW_ENCRYPTED_PREFIX;
+        new.secret.map(|source| unlocker(&source.read()?, prefix)).transpose()
+    });
+    let (target, given) = both(frame.target(&args.access, &args.dst), given)?;
+    let made = args.generate.then(RawKey::generate);
+    let new = match (given, &made) {
+        (Some(given), None) => given,
+        (None, Some(key)) => Unlocker::Raw(key.clone()),
+        (Some(_), Some(_)) => {
+            return Err(Report::new(Kind::Usage, "a new key is given, and --generate asks for another")
+                .hint("leave out --generate, or unset NEW_ENCRYPTED_PASSWORD and NEW_ENCRYPTED_PASSWORD_FILE"));
         }
-        (Some(source), false) => {
-            let text = source.read()?;
-            (Unlocker::parse(&text).map_err(|error| Report::new(Kind::Usage, format!("NEW_ENCRYPTED_PASSWORD: {error}")))?, None)
-        }
-        (None, true) => {
-            let key = RawKey::generate();
-            let text = key.to_text();
-            (Unlocker::Raw(key), Some(text))
-        }
-        (None, false) => {
-            return Err(Report::new(Kind::Usage, "no new key was given")
-                .hint("set NEW_ENCRYPTED_PASSWORD or NEW_ENCRYPTED_PASSWORD_FILE, or use --generate"));
+        (None, None) => {
+            return Err(Report::new(Kind::Usage, "no new key is given")
+                .hint("set NEW_ENCRYPTED_PASSWORD, or NEW_ENCRYPTED_PASSWORD_FILE to a file that holds it, or use --generate"));
         }
     };
-    let (vault, _) = frame.vault(&args.access, &args.dst).await?;
-    let (slot, new) = add_slot(&vault, &unlocker, &args.label, &frame.stop).await?;
-    tracing::info!(slot = %slot.name, "{}", if new { "added a key slot" } else { "this key had its slot already" });
+    let vault = frame.vault_only(&target).await?;
+    let (slot, is_new) = add_slot(&vault, &new, &args.label, &frame.stop).await?;
+    let mut out = stdout();
     match made {
-        Some(text) => print(text.expose()).map(|()| 0),
+        // Only the key, as `key generate` prints it.
+        Some(key) => {
+            tracing::info!(slot = %slot.name, "added a slot; its key is on standard output");
+            out.line(key.to_text().expose())?;
+        }
+        None if is_new => out.line(format_args!("added slot {}", slot.name))?,
+        None => out.line(format_args!("slot {} is there already: this key opens the vault", slot.name))?,
+    }
+    out.finish()?;
+    Ok(0)
+}
+
+/// A slot as it is listed.
+#[derive(Debug, Serialize)]
+struct Line {
+    slot: String,
+    r#type: String,
+    label: String,
+    opened_by_your_key: bool,
+}
+
+/// Lists the slots.
+pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
+    let target = frame.target(&args.access, &args.dst)?;
+    let vault = frame.vault_only(&target).await?;
+    let (slots, damaged) = slots(&vault, &frame.stop).await?;
+    let lines: Vec<Line> = slots
+        .into_iter()
+        .map(|slot| Line {
+            opened_by_your_key: slot.name == vault.slot,
+            r#type: slot.json.r#type,
+            label: slot.json.label,
+            slot: slot.name,
+        })
+        .collect();
+    let mut out = stdout();
+    if args.json {
+        for (index, line) in lines.iter().enumerate() {
+            let text = serde_json::to_string(line).map_err(|error| Report::new(Kind::Bug, error.to_string()))?;
+            out.put(format_args!("{}{text}", if index == 0 { "[\n" } else { ",\n" }))?;
+        }
+        out.line(if lines.is_empty() { "[]" } else { "\n]" })?;
+    } else {
+        out.line(format_args!("{:<17}  {:<8}  {:<12}  LABEL", "SLOT", "TYPE", "YOURS"))?;
+        for line in &lines {
+            let yours = if line.opened_by_your_key { "your key" } else { "" };
+            let label = Shown(line.label.as_bytes());
+            let row = format!("{:<17}  {:<8}  {yours:<12}  {label}", line.slot, Shown(line.r#type.as_bytes()).to_string());
+            out.line(row.trim_end())?;
+        }
+    }
+    out.finish()?;
+    if lines.len() == 1 {
+        tracing::warn!("one key alone opens this vault: whoever loses it loses the data (`key add` or `key export-kit`)");
+    }
+    match damaged.into_iter().next() {
+        Some(error) => Err(error.into()),
         None => Ok(0),
     }
 }
 
-/// Lists the slots.
-pub async fn list(args: &KeyList, frame: &Frame) -> Result<u8, Report> {
-    let (vault, _) = frame.vault(&args.access, &args.dst).await?;
-    let slots = list_slots(&vault, &frame.stop).await?;
-    if args.json {
-        let list: Vec<serde_json::Value> = slots
-            .iter()
-            .map(|slot| json!({"slot": slot.name, "type": slot.json.r#type, "label": slot.json.label, "yours": slot.name == vault.slot}))
-            .collect();
-        print(&serde_json::to_string_pretty(&list).map_err(|error| Report::new(Kind::Bug, error.to_string()))?)?;
-        return Ok(0);
+/// Takes a slot away, unless nobody could open the vault afterwards.
+pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
+    let target = frame.target(&args.access, &args.dst)?;
+    let vault = frame.vault_only(&target).await?;
+    if !slot_names(&vault.bucket, &frame.stop).await?.contains(&args.slot) {
+        let message = format!("the vault has no slot '{}'", Shown(args.slot.as_bytes()));
+        return Err(Report::new(Kind::Usage, message).hint("`key list` lists the slots"));
     }
-    for slot in slots {
-        let yours = if slot.name == vault.slot { "  (yours)" } else { "" };
-        let label: String = slot.json.label.chars().filter(|c| !c.is_control()).collect();
-        print(&format!("{:<18} {:<9} {label}{yours}", slot.name, slot.json.r#type))?;
+    // A damaged slot opens nothing: it does not count as one that remains.
+    let (slots, _) = slots(&vault, &frame.stop).await?;
+    let remaining: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).filter(|name| *name != args.slot).collect();
+    if remaining.is_empty() {
+        let message = format!("slot {} is the last one: without it nobody could open the vault", args.slot);
+        return Err(Report::new(Kind::Refused, message).hint("add another key first, with `key add`"));
     }
-    Ok(0)
-}
-
-/// Takes a slot away; never the last one, and never the one in use.
-pub async fn remove(args: &KeyRemove, frame: &Frame) -> Result<u8, Report> {
-    let (vault, _) = frame.vault(&args.access, &args.dst).await?;
-    let slots = list_slots(&vault, &frame.stop).await?;
-    if !slots.iter().any(|slot| slot.name == args.slot) {
-        let known: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
-        return Err(Report::new(Kind::Usage, format!("there is no slot '{}': the vault has {}", args.slot, known.join(", "))));
-    }
-    if slots.len() == 1 {
-        return Err(Report::new(Kind::Refused, "this is the last key: without it nobody could open the vault")
-            .hint("add another one first: `key add`"));
-    }
+    let remaining = remaining.join(", ");
     if args.slot == vault.slot {
-        return Err(Report::new(Kind::Refused, "this is the slot of the key in use")
-            .hint("open the vault with the key that shall stay, and remove it then"));
+        // That another key is still in somebody's hands is proven by opening the vault with it.
+        let message = format!("slot {} is that of the key you are using", args.slot);
+        return Err(Report::new(Kind::Refused, message)
+            .hint(format!("open the vault with a key that shall stay, and remove it then; the others are {remaining}")));
     }
     remove_slot(&vault, &args.slot, &frame.stop).await?;
-    tracing::info!(slot = %args.slot, "removed a key slot; who held its key may have read the vault's master key before");
+    tracing::warn!(
+        "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read"
+    );
+    let mut out = stdout();
+    out.line(format_args!("removed slot {}; left: {remaining}", args.slot))?;
+    out.finish()?;
     Ok(0)
 }
 
-/// Makes a key for keeping offline and prints all that a restore elsewhere needs.
-pub async fn export_kit(args: &KeyExportKit, frame: &Frame) -> Result<u8, Report> {
-    let (vault, _) = frame.vault(&args.access, &args.dst).await?;
-    let key = RawKey::generate();
-    let text = key.to_text();
-    let (slot, _) = add_slot(&vault, &Unlocker::Raw(key), "recovery kit", &frame.stop).await?;
-    tracing::warn!("the recovery kit opens the vault: keep it offline, for instance on paper");
-    print(&kit(&vault, &slot.name, text.expose(), &args.dst))?;
-    Ok(0)
-}
-
-fn kit(vault: &Vault, slot: &str, key: &str, path: &str) -> String {
-    format!(
-        "Recovery kit of an encrypted vault\n\
-         \n\
-         Keep this page secret and away from the machines it protects. Who has it and can read the remote can read\n\
-         everything in the vault.\n\
-         \n\
-         Remote      {place}\n\
-         Vault       {id}\n\
-         Key slot    {slot}\n\
-         Key         {key}\n\
-         \n\
-         To restore: set the REMOTE_* variables of the remote (REMOTE_TYPE, REMOTE_ENDPOINT, REMOTE_ACCESS_KEY_ID,\n\
-         REMOTE_SECRET_ACCESS_KEY: not part of this page), then\n\
-         \n\
-         \x20   ENCRYPTED_PASSWORD={key} \\\n\
-         \x20   volume-syncing-controller remote-to-local-sync -s '{path}' -d ./restored\n\
-         \n\
-         Without that program: copy the remote's files to a folder and run tests/format/read_vault.py of its source\n\
-         (Python; written from src/vault/FORMAT.md):\n\
-         \n\
-         \x20   ENCRYPTED_PASSWORD={key} python3 read_vault.py FOLDER ./restored\n\
-         \n\
-         To take this kit's right away: volume-syncing-controller key remove {slot} -d '{path}'",
-        place = vault.bucket.describe(),
-        id = HEXLOWER.encode(&vault.id),
-    )
+/// The slots that can be read, and what is wrong with the others.
+async fn slots(vault: &Vault, stop: &Stop) -> Result<(Vec<SlotFile>, Vec<VaultError>), Report> {
+    let (mut slots, mut damaged) = (Vec::new(), Vec::new());
+    for name in slot_names(&vault.bucket, stop).await? {
+        match read_slot(&vault.bucket, &name, stop).await {
+            Ok(slot) => slots.push(slot),
+            Err(error @ VaultError::Corrupt { .. }) => damaged.push(error),
+            // Removed since it was listed.
+            Err(VaultError::Store(error)) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((slots, damaged))
 }

@@ -1,85 +1,139 @@
-//! The verbs: what a person typed becomes one call of a room below, and its outcome becomes words and an exit code.
+//! The verbs: arguments in, exit code out. Each file reads one verb's arguments, lets the rooms below do the work and
+//! tells a person what came of it. What decides about data lies below.
 
 mod args;
 mod check;
+mod completions;
 mod doctor;
 mod frame;
 mod key;
-mod look;
+mod kit;
+mod ls;
+mod out;
+mod snapshots;
 mod sync;
 
 pub use args::Cli;
 
 use self::args::{Command, Key};
-use self::frame::{Frame, print};
+use self::frame::Frame;
+use crate::config::Environment;
 use crate::fault::{Kind, Report};
-use crate::runtime::{Stop, listen_for_signals};
-use crate::telemetry::start_log;
-use clap::{CommandFactory, Parser};
+use crate::runtime::{Stop, clock, listen_for_signals};
+use crate::telemetry::{ProgressMode, moment, start_log};
+use clap::Parser;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use tokio::runtime::{Builder, Runtime};
 
-/// Runs the program; the exit codes are those of [`Kind::exit_code`].
+/// More threads than this do not make a push faster: the network and the disk are what it waits for.
+const WORKERS_MAX: usize = 4;
+/// Threads that compute or wait for the disk.
+const BLOCKING_MAX: usize = 64;
+
+/// What a verb comes to: an exit code for an outcome, a report for an error.
+type Verdict = Result<u8, Report>;
+
+/// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let log = match &cli.command {
-        Command::SyncToRemote(args) if args.verbose => cli.log_level.clone().verbose(),
-        Command::RemoteToLocalSync(args) if args.verbose => cli.log_level.clone().verbose(),
-        _ => cli.log_level.clone(),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A reader that has gone away wants nothing more.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
     };
-    if start_log(&log, cli.log_json).is_err() {
-        return ExitCode::from(Kind::Bug.exit_code());
-    }
-    match run(&cli) {
-        Ok(code) => ExitCode::from(code),
-        Err(report) => {
-            tell(&report, cli.log_json);
+    let log_json = cli.log_json;
+    match catch_unwind(AssertUnwindSafe(|| run(cli))) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(report)) => {
+            tell(&report, log_json);
             ExitCode::from(report.kind.exit_code())
         }
-    }
-}
-
-fn tell(report: &Report, json: bool) {
-    if json {
-        let causes = report.causes.join("; ");
-        let hint = report.hint.as_deref().unwrap_or_default();
-        tracing::error!(kind = report.kind.word(), causes, hint, "{}", report.message);
-    } else {
-        eprintln!("error: {report}");
-    }
-}
-
-fn run(cli: &Cli) -> Result<u8, Report> {
-    match &cli.command {
-        Command::Key(Key::Generate) => return print(key::generate().expose()).map(|()| 0),
-        Command::Completions(args) => {
-            let mut out = Vec::new();
-            clap_complete::generate(args.shell, &mut Cli::command(), "volume-syncing-controller", &mut out);
-            return print(String::from_utf8_lossy(&out).trim_end()).map(|()| 0);
+        Err(_) => {
+            // The hook has told where; this tells what it means.
+            let hint =
+                "please report it, with the lines above; a push publishes at its end or not at all, so stored data is whole";
+            tell(&Report::new(Kind::Bug, "a defect of this program ended it").hint(hint), log_json);
+            ExitCode::from(Kind::Bug.exit_code())
         }
+    }
+}
+
+fn run(cli: Cli) -> Verdict {
+    let filter = if is_verbose(&cli.command) { cli.log_level.verbose() } else { cli.log_level };
+    start_log(&filter, cli.log_json).map_err(|error| Report::new(Kind::Bug, format!("starting the log: {error}")))?;
+    match &cli.command {
+        Command::Completions(args) => return completions::print(args),
+        Command::Key(Key::Generate) => return key::generate(),
         _ => {}
     }
-    let stop = Stop::new();
-    listen_for_signals(&stop).map_err(|error| Report::new(Kind::Bug, format!("installing signal handlers: {error}")))?;
-    let runtime = frame::runtime()?;
-    let frame = Frame::new(stop, cli.log_json);
-    let code = runtime.block_on(dispatch(&cli.command, &frame));
-    // Blocking work that a stop left behind ends with the process.
+    let frame = Frame { stop: Stop::new(), environment: Environment::of_process(), progress: ProgressMode::choose(cli.log_json) };
+    listen_for_signals(&frame.stop)
+        .map_err(|error| Report::new(Kind::Bug, format!("the kernel does not let us listen for signals: {error}")))?;
+    let runtime = start_runtime()?;
+    let verdict = runtime.block_on(dispatch(&cli.command, &frame));
+    // What is left on the blocking pool was given up by its owner: nobody waits for it.
     runtime.shutdown_background();
-    code
+    verdict
 }
 
-async fn dispatch(command: &Command, frame: &Frame) -> Result<u8, Report> {
+fn is_verbose(command: &Command) -> bool {
+    match command {
+        Command::SyncToRemote(args) => args.verbose,
+        Command::RemoteToLocalSync(args) => args.verbose,
+        _ => false,
+    }
+}
+
+fn start_runtime() -> Result<Runtime, Report> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread()
+        .worker_threads(cores.min(WORKERS_MAX))
+        .max_blocking_threads(BLOCKING_MAX)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Report::new(Kind::Volume, format!("starting threads: {error}"))
+                .hint("the limit of processes (ulimit -u, or the Pod's pids limit) is too low")
+        })
+}
+
+async fn dispatch(command: &Command, frame: &Frame) -> Verdict {
     match command {
         Command::SyncToRemote(args) => sync::sync_to_remote(args, frame).await,
         Command::RemoteToLocalSync(args) => sync::remote_to_local_sync(args, frame).await,
-        Command::Snapshots(args) => look::snapshots(args, frame).await,
-        Command::Ls(args) => look::ls(args, frame).await,
-        Command::Check(args) => check::check(args, frame).await,
-        Command::Doctor(args) => doctor::doctor(args, frame).await,
+        Command::Snapshots(args) => snapshots::print(args, frame).await,
+        Command::Ls(args) => ls::print(args, frame).await,
+        Command::Check(args) => check::run(args, frame).await,
+        Command::Doctor(args) => doctor::run(args, frame).await,
+        Command::Key(Key::Generate) => key::generate(),
         Command::Key(Key::Add(args)) => key::add(args, frame).await,
-        Command::Key(Key::Remove(args)) => key::remove(args, frame).await,
         Command::Key(Key::List(args)) => key::list(args, frame).await,
-        Command::Key(Key::ExportKit(args)) => key::export_kit(args, frame).await,
-        Command::Key(Key::Generate) | Command::Completions(_) => Ok(0),
+        Command::Key(Key::Remove(args)) => key::remove(args, frame).await,
+        Command::Key(Key::ExportKit(args)) => kit::export(args, frame).await,
+        Command::Completions(args) => completions::print(args),
     }
+}
+
+/// Tells an error on standard error, once. With `--log-json` it is one line like the log's others.
+fn tell(report: &Report, log_json: bool) {
+    let text = if log_json {
+        let line = serde_json::json!({
+            "timestamp": moment(clock::wall_ms()),
+            "level": "ERROR",
+            "message": report.message,
+            "kind": report.kind.word(),
+            "exit_code": report.kind.exit_code(),
+            "causes": report.causes,
+            "hint": report.hint,
+        });
+        line.to_string()
+    } else {
+        format!("error: {report}")
+    };
+    // Nobody reads standard error: the exit code still tells.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -81,5 +81,9 @@ pub const CLAIM_TRIES: u32 = 16;
 pub const FUSE_FILES: u64 = 50;
 /// The mass-deletion fuse: up to this share of all entries passes, in percent.
 pub const FUSE_PERCENT: u64 = 25;
+/// Findings of a check that are kept by name; the rest are only counted.
+pub const NAMED_DAMAGE: usize = 1000;
+/// Frames whose places a check of the contents remembers at once, at 8 bytes each.
+pub const CHECK_FRAMES: usize = 2 << 20;
 /// Skipped paths that are kept by name for the report; the rest are only counted.
 pub const NAMED_SKIPS: usize = 20;

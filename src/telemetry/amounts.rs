@@ -45,9 +45,19 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{text} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `2026-11-20T14:00:00Z`: a wall-clock time in milliseconds since 1970, in UTC to the second.
+pub fn moment(ms: u64) -> String {
+    let seconds = i64::try_from(ms / 1000).ok();
+    match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        Some(moment) => moment.to_string(),
+        // Beyond the calendar: it came from outside, and is only shown.
+        None => format!("{ms} ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{bytes, count, span};
+    use super::{bytes, count, moment, span};
     use std::time::Duration;
 
     #[test]
@@ -72,6 +82,12 @@ mod tests {
         {
             assert_eq!(span(Duration::from_millis(ms)), text);
         }
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_795_183_200_999), "2026-11-20T14:00:00Z");
+        assert_eq!(moment(u64::MAX), "18446744073709551615 ms");
     }
 
     #[test]

@@ -5,6 +5,6 @@ mod amounts;
 mod log;
 mod progress;
 
-pub use amounts::{bytes, count, span};
+pub use amounts::{bytes, count, moment, span};
 pub use log::{LogFilter, LogFilterError, start_log};
 pub use progress::{Progress, ProgressMode};

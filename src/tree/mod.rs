@@ -8,4 +8,4 @@ mod path;
 pub use entry::{Attributes, FileType, Found, Identity, Timestamp};
 pub use filter::{Filter, FilterError};
 pub use listing::{Completeness, Skip, SkipReason};
-pub use path::{PathError, RelPath};
+pub use path::{PathError, RelPath, Shown};

@@ -127,8 +127,18 @@ impl PartialOrd for RelPath {
     }
 }
 
-/// Readable everywhere: bytes that are not printable text are escaped, so that a name cannot forge a log line.
 impl fmt::Display for RelPath {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Shown(&self.0).fmt(out)
+    }
+}
+
+/// Bytes of a name or a link's target, readable everywhere: what is not printable text is escaped, so that a name cannot
+/// forge a log line or steer a terminal.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
             for character in chunk.valid().chars() {

@@ -4,7 +4,7 @@ use super::container::{HEADER_BYTES, Opened};
 use super::directory::{Directory, Flags, Plan};
 use super::error::VaultError;
 use super::meta::Head;
-use super::object::{ObjectId, log_seq};
+use super::object::{ObjectId, ObjectKind, log_seq};
 use super::open::{Newest, Vault};
 use super::wire::FormatError;
 use crate::runtime::{Stop, limits};
@@ -87,13 +87,42 @@ impl Vault {
     pub async fn head_of(&self, id: ObjectId, bytes: Bytes, stop: &Stop) -> Result<Head, VaultError> {
         let corrupt = |what| VaultError::corrupt(id, what);
         let opened = Opened::parse(self.identity(), id, &bytes).map_err(corrupt)?;
-        let wanted = opened.head_len as usize;
-        let mut head = bytes.slice(..bytes.len().min(wanted)).to_vec();
-        if head.len() < wanted {
-            let rest = self.bucket.get(stop, &id.key(), Some(head.len() as u64..wanted as u64)).await?;
-            head.extend_from_slice(&rest);
+        let head = self.reach_to(id, bytes, opened.head_len as usize, stop).await?;
+        Head::read(opened, head).map_err(corrupt)
+    }
+
+    /// The head of an object up to its directory: its records may not be there yet.
+    pub async fn directory_from(&self, id: ObjectId, bytes: Bytes, stop: &Stop) -> Result<Head, VaultError> {
+        let corrupt = |what| VaultError::corrupt(id, what);
+        let opened = Opened::parse(self.identity(), id, &bytes).map_err(corrupt)?;
+        let wanted = bytes.len().max(HEADER_BYTES + opened.dir_len as usize).min(opened.head_len as usize);
+        let head = self.reach_to(id, bytes, wanted, stop).await?;
+        let head = Head::read(opened, head).map_err(corrupt)?;
+        if id.kind == ObjectKind::Commit && head.directory.labels.config != self.config_digest {
+            return Err(corrupt(FormatError::Invalid("it was written under another vault.json")));
         }
-        Head::read(opened, Bytes::from(head)).map_err(corrupt)
+        Ok(head)
+    }
+
+    /// The same head with all its records.
+    pub async fn whole_head(&self, head: Head, stop: &Stop) -> Result<Head, VaultError> {
+        let (opened, bytes) = head.into_parts();
+        let (id, wanted) = (opened.id, opened.head_len as usize);
+        let bytes = self.reach_to(id, bytes, wanted, stop).await?;
+        Head::read(opened, bytes).map_err(|what| VaultError::corrupt(id, what))
+    }
+
+    /// The first `wanted` bytes of an object, of which `bytes` is the start.
+    async fn reach_to(&self, id: ObjectId, bytes: Bytes, wanted: usize, stop: &Stop) -> Result<Bytes, VaultError> {
+        let mut start = bytes.slice(..bytes.len().min(wanted)).to_vec();
+        if start.len() < wanted {
+            match self.bucket.get(stop, &id.key(), Some(start.len() as u64..wanted as u64)).await {
+                Ok(rest) => start.extend_from_slice(&rest),
+                Err(error) if error.is_outside() => return Err(VaultError::corrupt(id, FormatError::Truncated("its head"))),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Bytes::from(start))
     }
 
     /// Everything needed to read the tree as of a commit: the plan in force and the commits after its runs, with the
@@ -129,37 +158,6 @@ impl Vault {
         Ok(View { plan, tail })
     }
 
-    /// Directories of commits, newest first, as `snapshots` shows them.
-    pub async fn history(&self, stop: &Stop) -> Result<Vec<Point>, VaultError> {
-        let listed = self.bucket.list(stop, "log").await?;
-        let seqs: Vec<u64> = listed.iter().filter_map(|l| log_seq(&l.name)).collect();
-        let mut points: Vec<Point> = stream::iter(seqs)
-            .map(|seq| async move {
-                let commit = self.commit(seq, stop).await?;
-                Ok::<Point, VaultError>(Point { seq, hash: commit.hash, directory: commit.head.directory })
-            })
-            .buffered(limits::FETCHES)
-            .try_collect()
-            .await?;
-        points.sort_by_key(|point| std::cmp::Reverse(point.seq));
-        Ok(points)
-    }
-
-    /// What fenced writers left behind: forks, by key.
-    pub async fn forks(&self, stop: &Stop) -> Result<Vec<Fork>, VaultError> {
-        let mut forks = Vec::new();
-        for folder in self.bucket.list(stop, "fork").await?.iter().filter(|l| l.is_folder) {
-            let Some(claim) = super::object::claim_of_folder(&folder.name) else { continue };
-            for file in self.bucket.list(stop, &format!("fork/{}", folder.name)).await? {
-                let Ok(counter) = u32::from_str_radix(&file.name, 16) else { continue };
-                let id = ObjectId::of_claim(super::object::ObjectKind::Fork, claim, counter);
-                let bytes = self.bucket.get(stop, &id.key(), Some(0..limits::HEAD_READ_BYTES)).await?;
-                forks.push(Fork { id, head: self.head_of(id, bytes, stop).await? });
-            }
-        }
-        Ok(forks)
-    }
-
     /// The header of an object, checked.
     pub async fn header(&self, id: ObjectId, referrer: &str, stop: &Stop) -> Result<Opened, VaultError> {
         match self.bucket.get(stop, &id.key(), Some(0..HEADER_BYTES as u64)).await {
@@ -186,15 +184,4 @@ pub struct View {
     pub plan: Plan,
     /// Commits after them, oldest first; the last is the commit itself. Empty if it is merged already.
     pub tail: Vec<Commit>,
-}
-
-/// A restore point.
-#[derive(Debug)]
-pub struct Point {
-    /// Its number.
-    pub seq: u64,
-    /// Its hash.
-    pub hash: [u8; 32],
-    /// What it says.
-    pub directory: Directory,
 }

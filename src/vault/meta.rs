@@ -140,6 +140,11 @@ impl Head {
         Ok(records)
     }
 
+    /// The checked header, and the bytes that were read.
+    pub fn into_parts(self) -> (Opened, bytes::Bytes) {
+        (self.opened, self.bytes)
+    }
+
     /// The head's bytes, if all are there.
     pub fn head_bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.opened.head_len as usize)

@@ -77,7 +77,8 @@ impl Source {
     }
 }
 
-async fn read_part(vault: &Vault, part: &PartRef, referrer: ObjectId, stop: &Stop) -> Result<Head, VaultError> {
+/// Reads a run part and makes sure that it is the one that was referred to.
+pub(super) async fn read_part(vault: &Vault, part: &PartRef, referrer: ObjectId, stop: &Stop) -> Result<Head, VaultError> {
     let bytes = match vault.bucket.get(stop, &part.object.key(), None).await {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => {

@@ -8,3 +8,4 @@ mod properties;
 mod refusals;
 mod s3;
 mod tidy;
+mod verbs;
