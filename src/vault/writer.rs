@@ -115,11 +115,15 @@ impl Writer {
         stop: &Stop,
     ) -> Result<(Writer, Option<Commit>), VaultError> {
         for _ in 0..limits::CLAIM_TRIES {
-            if let (Takeover::Wait { silence, timeout }, Some(commit)) = (policy, head.take()) {
-                head = Some(wait_for_silence(vault, commit, silence, timeout, stop).await?);
-            }
+            head = match (policy, head) {
+                (Takeover::Wait { silence, timeout }, Some(commit)) => {
+                    Some(wait_for_silence(vault, commit, silence, timeout, stop).await?)
+                }
+                (_, head) => head,
+            };
             let base = head.as_ref().map_or(Base::EMPTY, Base::of);
-            let epoch = head.as_ref().map_or(0, |commit| commit.directory().epoch) + 1;
+            let before = head.as_ref().map_or(0, |commit| commit.directory().epoch);
+            let epoch = before.checked_add(1).ok_or(VaultError::Contended { tries: before })?;
             let claim = Claim { epoch, nonce: random_u32() };
             let mut writer = Writer::resume(vault.clone(), claim, name.clone(), base, fencing, 0);
             let directory = Directory { flags: Flags::CLAIM, ..writer.directory() };

@@ -240,6 +240,7 @@ fn valves_hold_and_name_their_overrides() {
     std::fs::rename(machine.at("volume/.vsc"), machine.at("aside")).expect("moved");
     let (code, text) = machine.push(&[]);
     assert!(code == 3 && text.contains("--adopt") && text.contains("receipt"), "{text}");
+    std::fs::remove_dir_all(machine.at("volume/.vsc")).expect("removed");
     std::fs::rename(machine.at("aside"), machine.at("volume/.vsc")).expect("moved");
     (120..200).for_each(|i| std::fs::remove_file(machine.at(&format!("volume/f{i}"))).expect("removed"));
     let (code, text) = machine.push(&[]);
@@ -280,6 +281,8 @@ fn a_wrong_key_and_a_dead_remote_change_nothing() {
 fn lost_answers_and_bursts_of_errors_end_in_the_right_state() {
     let s3 = S3::start();
     let machine = Machine::s3(&s3);
+    machine.write("first", "before any fault");
+    assert_eq!(machine.push(&[]).0, 0);
     for round in 0..6u64 {
         machine.write("changing", noise(round, 200_000));
         machine.write(&format!("more/{round}"), noise(round + 90, 6 << 20));
@@ -340,7 +343,10 @@ fn damage_is_named_and_never_restored() {
             );
         }
         s3.replace(&key, whole.slice(..whole.len() / 2));
-        assert_ne!(machine.restore(&format!("cut-{tried}"), &[]).0, 0, "{key} cut in half");
+        let target = format!("cut-{tried}");
+        let (code, text) = machine.restore(&target, &[]);
+        // A cut that only takes padding away leaves everything readable.
+        assert!(code != 0 || picture(&machine.at(&target)) == picture(&machine.at("volume")), "{key} cut in half: {text}");
         s3.replace(&key, whole);
     }
     assert!(tried >= 30);
@@ -374,7 +380,7 @@ fn no_stored_object_shows_a_name_or_content() {
 
 #[test]
 fn a_push_killed_at_any_moment_leaves_a_complete_state() {
-    const KILLS: u32 = 100;
+    const KILLS: u32 = 300;
     let machine = Machine::local();
     let mut committed: Vec<BTreeMap<PathBuf, String>> = Vec::new();
     let change = |round: u32| {
@@ -464,7 +470,7 @@ fn of_two_contending_writers_none_loses_an_acknowledged_push() {
             .collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("a writer")).collect::<Vec<_>>()
     });
-    assert!(pushes.len() > 5, "some pushes win");
+    assert!(pushes.len() > PUSHES as usize / 2, "{} pushes won", pushes.len());
     let check = machine.run(&["check", "-s", machine.path, "--level", "data"]);
     assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
     for (commit, content) in pushes.iter().step_by(5) {
