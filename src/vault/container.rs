@@ -319,6 +319,12 @@ fn padme(length: u64) -> u64 {
     (length + mask) & !mask
 }
 
+/// Keys of a made-up vault for tests.
+#[cfg(test)]
+pub(crate) fn test_keys() -> Keys {
+    Keys::derive(&crate::seal::MasterKey::from_bytes([42; 32]), &[9; 16])
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Compression, Frame, FrameType, Identity, Opened, Parts, padded_len, padme, test_keys};
@@ -355,10 +361,4 @@ mod tests {
             assert!(Opened::parse(identity, id, &damaged).is_err(), "header byte {byte}");
         }
     }
-}
-
-/// Keys of a made-up vault for tests.
-#[cfg(test)]
-pub(crate) fn test_keys() -> Keys {
-    Keys::derive(&crate::seal::MasterKey::from_bytes([42; 32]), &[9; 16])
 }

@@ -290,7 +290,7 @@ fn lost_answers_and_bursts_of_errors_end_in_the_right_state() {
         s3.faults(move |request| {
             seen += 1;
             match (round, request.verb, seen % 3) {
-                (0 | 1, Verb::Put, _) if seen % 2 == 0 => Fault::ApplyThenDrop,
+                (0 | 1, Verb::Put, _) if seen.is_multiple_of(2) => Fault::ApplyThenDrop,
                 (2, _, 0) => Fault::Status(503, "SlowDown"),
                 (3, Verb::Get, 1) => Fault::TruncateBody(40),
                 (4, Verb::Put, 1) => Fault::DropBefore,
@@ -303,7 +303,7 @@ fn lost_answers_and_bursts_of_errors_end_in_the_right_state() {
     let mut seen = 0u64;
     s3.faults(move |_| {
         seen += 1;
-        if seen % 4 == 0 { Fault::TruncateBody(1000) } else { Fault::None }
+        if seen.is_multiple_of(4) { Fault::TruncateBody(1000) } else { Fault::None }
     });
     let (code, text) = machine.restore("restored", &[]);
     s3.heal();
