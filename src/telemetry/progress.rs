@@ -8,7 +8,7 @@ use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Between two log lines, and before the first: what is done sooner needs none.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -233,7 +233,7 @@ fn rate((before, bytes_before): (Instant, u64), (now, bytes): (Instant, u64)) ->
 mod tests {
     use super::{Counts, Progress, ProgressMode, ProgressStyle, rate, show_lines, template};
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn clones_count_together_and_finishing_twice_is_harmless() {
