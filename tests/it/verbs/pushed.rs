@@ -130,6 +130,23 @@ fn a_sound_vault_is_sound_on_every_level() {
 }
 
 #[test]
+fn the_vault_of_the_first_release_is_sound() {
+    let machine = Machine::new();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let vectors: serde_json::Value =
+        serde_json::from_slice(&fs::read(golden.join("vectors.json")).expect("a file")).expect("JSON");
+    let mut files = Vec::new();
+    collect(&golden.join("vault"), &mut files);
+    for file in files {
+        let copy = machine.remote().join("v").join(file.strip_prefix(golden.join("vault")).expect("below it"));
+        fs::create_dir_all(copy.parent().expect("a folder")).expect("made");
+        fs::copy(&file, &copy).expect("copied");
+    }
+    let out = machine.ok("check -s v --level data", vectors["raw key"].as_str().expect("text"));
+    assert!(out.contains("sound; checked") && out.contains("newest: commit 5, 10 files"), "{out}");
+}
+
+#[test]
 fn a_flipped_bit_anywhere_is_found_and_named() {
     let pushed = Pushed::new();
     let objects = pushed.objects();
