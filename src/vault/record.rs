@@ -383,9 +383,12 @@ fn read_extra(reader: &mut Reader<'_>) -> Result<Extra, FormatError> {
     Ok(extra)
 }
 
-fn read_xattrs(body: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, FormatError> {
+/// Names and values.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn read_xattrs(body: &[u8]) -> Result<Xattrs, FormatError> {
     let mut reader = Reader::new(body);
-    let mut xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut xattrs = Xattrs::new();
     while !reader.is_empty() {
         let (name, value) = (reader.bytes("an xattr")?, reader.bytes("an xattr")?);
         if name.is_empty() || xattrs.last().is_some_and(|(last, _)| &last[..] >= name) {

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Damages every object of a vault in many places and expects read_vault to refuse and to name it: check_damage.py FOLDER."""
-import os, sys
-from read_vault import Vault
-from vault_format import Damage
+import os, sys, tempfile
+from read_vault import Destination, Vault
+from vault_format import Damage, Entry
 
 
 def read_all(folder, secret):
@@ -40,6 +40,7 @@ def main(folder, secret):
             file.write(whole)
     assert damaged > 100 and len(unneeded) < 4, (damaged, unneeded)
     swapped(folder, secret)
+    nothing_leaves_the_destination()
     assert refusal(folder, secret) is None
 
 
@@ -77,6 +78,24 @@ def swapped(folder, secret):
             os.rename(folder + ".away", two)
             said = refusal(folder, secret)
             assert way == "back" or (said and "another object" in said), f"swapped {one} and {two}: {said}"
+
+
+def nothing_leaves_the_destination():
+    """A tree in which a link stands where a directory should be."""
+    with tempfile.TemporaryDirectory() as work:
+        outside = os.path.join(work, "outside")
+        os.mkdir(outside)
+        destination = Destination(os.path.join(work, "inside"))
+        link, file = Entry("l", 0o777, 0, 0, 0, 0), Entry("d", 0o700, 0, 0, 0, 0)
+        link.target = os.fsencode(outside)
+        destination.put(None, b"a", link)
+        for path in b"a/b", b"a/b/c", b"a":
+            try:
+                destination.put(None, path, file)
+            except OSError:
+                continue
+            raise AssertionError(f"{path} was written through a link")
+        assert not os.listdir(outside)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from argon2.low_level import Type, hash_secret_raw
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from read_vault import CONTEXTS
-from vault_format import COMMIT, FORK, META, PACK, RUN_PART, Object, Reader, U64, derive, keyed, object_name, raw_key, sized
+from vault_format import COMMIT, FORK, PACK, RUN_PART, U64, Object, Reader, derive, keyed, object_name, raw_key
 
 MK, VAULT_ID = bytes(range(32)), b"made up vault id"
 KEYS = {name: derive(context, MK + VAULT_ID) for name, context in CONTEXTS.items()}

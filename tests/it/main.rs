@@ -1,7 +1,9 @@
 //! The integration tests: one binary, one module per subject.
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
+mod engine;
 mod golden;
+mod longlog;
 mod model;
 mod properties;
 mod refusals;

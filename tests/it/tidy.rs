@@ -14,7 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("fault", 0),
     ("secret", 0),
     ("contract", 1),
-    ("runtime", 1),
+    ("runtime", 0),
     ("telemetry", 1),
     ("tree", 1),
     ("disk", 2),

@@ -1,0 +1,475 @@
+//! The engine through the built binary: what is pushed comes back, valves hold, faults and kills lose nothing.
+
+use crate::s3::{Fault, S3, Verb};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A machine with one remote.
+struct Machine {
+    home: tempfile::TempDir,
+    key: String,
+    remote: Vec<(String, String)>,
+    path: &'static str,
+}
+
+impl Machine {
+    fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
+        let mut machine = Machine { home: tempfile::tempdir().expect("a folder"), key: String::new(), remote, path };
+        machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();
+        machine
+    }
+
+    fn local() -> Machine {
+        Machine::new(Vec::new(), "demo")
+    }
+
+    fn s3(s3: &S3) -> Machine {
+        let pairs = [
+            ("REMOTE_TYPE", "s3"),
+            ("REMOTE_ENDPOINT", &s3.endpoint()),
+            ("REMOTE_ACCESS_KEY_ID", crate::s3::ACCESS_KEY),
+            ("REMOTE_SECRET_ACCESS_KEY", crate::s3::SECRET_KEY),
+        ];
+        let remote = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Machine::new(remote, "bucket/some/path")
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"));
+        command.args(args).current_dir(self.home.path()).env_clear().stdin(Stdio::null());
+        command.env("HOME", self.home.path()).env("REMOTE_ROOT", self.at("remote")).env("HOSTNAME", "test-host");
+        command.env("ENCRYPTED_PASSWORD", &self.key).envs(self.remote.iter().cloned());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the program runs")
+    }
+
+    fn push(&self, more: &[&str]) -> (i32, String) {
+        told(&self.run(&[&["sync-to-remote", "-s", "volume", "-d", self.path, "--takeover=force"], more].concat()))
+    }
+
+    fn restore(&self, target: &str, more: &[&str]) -> (i32, String) {
+        told(&self.run(&[&["remote-to-local-sync", "-s", self.path, "-d", target], more].concat()))
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.at("volume").join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        std::fs::write(path, bytes).expect("a file");
+    }
+}
+
+fn told(output: &Output) -> (i32, String) {
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Everything a restore must bring back, by path.
+fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            let meta = std::fs::symlink_metadata(&entry).expect("metadata");
+            let name = entry.strip_prefix(root).expect("below").to_path_buf();
+            if name == Path::new(".vsc") {
+                continue;
+            }
+            let content = if meta.is_file() {
+                format!("{} links, hash of {:?}", meta.nlink(), content_mark(&entry))
+            } else if meta.is_symlink() {
+                format!("{:?}", std::fs::read_link(&entry).expect("a target"))
+            } else {
+                String::new()
+            };
+            let size = if meta.is_dir() { 0 } else { meta.size() };
+            let times = (meta.mtime(), meta.mtime_nsec());
+            all.insert(name, format!("{:o} {}:{} {size} {times:?} {content}", meta.mode(), meta.uid(), meta.gid()));
+            if meta.is_dir() {
+                folders.push(entry);
+            }
+        }
+    }
+    all
+}
+
+fn content_mark(path: &Path) -> (usize, u64) {
+    let bytes = std::fs::read(path).expect("a file");
+    (bytes.len(), bytes.iter().fold(7u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte))))
+}
+
+/// Bytes that do not compress, the same for a seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as u8
+        })
+        .collect()
+}
+
+fn golden_tree(machine: &Machine) {
+    use std::os::unix::ffi::OsStrExt;
+    for size in [0, 1, 128, 129, 4096, 131_072, 131_073, 300_000] {
+        machine.write(&format!("sizes/{size}"), noise(size as u64, size));
+    }
+    machine.write("text/page.php", "<?php echo 'a page of a made-up site'; ?>\n".repeat(200));
+    let volume = machine.at("volume");
+    let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n name");
+    std::fs::write(volume.join(odd), b"bytes").expect("a byte name");
+    std::fs::write(volume.join("n".repeat(255)), b"long name").expect("a long name");
+    std::fs::create_dir_all(volume.join("empty/inner")).expect("empty folders");
+    std::os::unix::fs::symlink("../nowhere", volume.join("dangling")).expect("a link");
+    std::fs::hard_link(volume.join("sizes/300000"), volume.join("second name")).expect("a hard link");
+    let sparse = std::fs::File::create(volume.join("sparse")).expect("a file");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 5_000_000).expect("written");
+    sparse.set_len(8 << 20).expect("a length");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4711);
+    std::fs::set_permissions(volume.join("text/page.php"), mode).expect("a mode");
+}
+
+fn assert_same(machine: &Machine, target: &str) {
+    let (ours, theirs) = (picture(&machine.at("volume")), picture(&machine.at(target)));
+    for (path, before) in &ours {
+        assert_eq!(Some(before), theirs.get(path), "{}", path.display());
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[test]
+fn a_tree_comes_back_field_by_field_from_a_folder_and_from_s3() {
+    let s3 = S3::start();
+    for machine in [Machine::local(), Machine::s3(&s3)] {
+        golden_tree(&machine);
+        assert_eq!(machine.push(&[]).0, 0);
+        let (code, text) = machine.restore("restored", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_same(&machine, "restored");
+        let holes = std::fs::metadata(machine.at("restored/sparse")).expect("metadata").blocks() * 512;
+        assert!(holes < 1 << 20, "holes stay holes: {holes} bytes are allocated");
+        assert_eq!(machine.restore("restored", &[]).0, 0, "again changes nothing");
+        assert!(machine.restore("restored", &[]).1.contains("already"));
+    }
+}
+
+#[test]
+fn each_push_is_a_point_that_comes_back() {
+    let machine = Machine::local();
+    golden_tree(&machine);
+    assert_eq!(machine.push(&[]).0, 0);
+    let first = picture(&machine.at("volume"));
+    std::fs::remove_file(machine.at("volume/sizes/129")).expect("removed");
+    std::fs::rename(machine.at("volume/text"), machine.at("volume/renamed")).expect("renamed");
+    std::fs::remove_dir_all(machine.at("volume/empty")).expect("removed");
+    machine.write("empty", "a file where a folder was");
+    assert_eq!(machine.push(&[]).0, 0);
+    assert_eq!(machine.restore("newest", &[]).0, 0);
+    assert_same(&machine, "newest");
+    assert_eq!(machine.restore("oldest", &["--at", "2"]).0, 0);
+    assert_eq!(picture(&machine.at("oldest")), first);
+    assert_eq!(machine.restore("none", &["--at", "99"]).0, 2);
+    assert_eq!(machine.restore("none", &["--at", "rubbish"]).0, 2);
+    assert!(!machine.at("none").exists(), "a wrong point is refused before anything is made");
+}
+
+#[test]
+fn an_edit_that_keeps_length_and_mtime_is_pushed() {
+    let machine = Machine::local();
+    machine.write("file", vec![b'a'; 5000]);
+    assert_eq!(machine.push(&[]).0, 0);
+    let path = machine.at("volume/file");
+    let times = std::fs::metadata(&path).expect("metadata").modified().expect("a time");
+    std::fs::write(&path, vec![b'b'; 5000]).expect("written");
+    std::fs::File::options().write(true).open(&path).expect("a file").set_modified(times).expect("a time");
+    assert!(machine.push(&[]).1.contains("changed=1"));
+}
+
+#[test]
+fn small_changes_cost_few_requests_and_bytes() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("large", noise(5, 8 << 20));
+    (0..200).for_each(|i| machine.write(&format!("many/{i}"), noise(i, 900)));
+    assert_eq!(machine.push(&[]).0, 0);
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(machine.push(&[]).0, 0, "files changed just before the first push are looked at once more");
+    let budget = |most: usize, puts: usize, what: &str| {
+        let seen = s3.requests();
+        let written = seen.iter().filter(|seen| matches!(seen.verb, Verb::Put)).count();
+        assert!(seen.len() <= most && written == puts, "{what}: {} requests, {written} of them writes", seen.len());
+    };
+    s3.forget_requests();
+    assert_eq!(machine.push(&[]).0, 0);
+    budget(6, 0, "nothing changed");
+    s3.forget_requests();
+    machine.write("many/7", b"changed");
+    assert_eq!(machine.push(&[]).0, 0);
+    budget(8, 1, "one file changed");
+    s3.forget_requests();
+    let large = std::fs::File::options().write(true).open(machine.at("volume/large")).expect("a file");
+    std::os::unix::fs::FileExt::write_all_at(&large, &[1; 4096], 3_000_000).expect("written");
+    assert_eq!(machine.push(&[]).0, 0);
+    budget(8, 1, "4 KiB changed in a large file");
+    let newest = s3.objects().into_iter().filter(|key| key.contains("/log/")).min().expect("a commit");
+    assert!(s3.object(&newest).expect("stored").len() <= 256 << 10, "only the changed blocks are sent");
+}
+
+#[test]
+fn valves_hold_and_name_their_overrides() {
+    let machine = Machine::local();
+    (0..200).for_each(|i| machine.write(&format!("f{i}"), format!("content {i}")));
+    assert_eq!(machine.push(&[]).0, 0);
+    (0..120).for_each(|i| std::fs::remove_file(machine.at(&format!("volume/f{i}"))).expect("removed"));
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 3, "{text}");
+    let hash = text.split("--allow-deletes ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a hash").to_string();
+    assert_eq!(machine.push(&["--allow-deletes", "0000000000000000"]).0, 3);
+    assert_eq!(machine.push(&["--allow-deletes", &hash]).0, 0);
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+
+    std::fs::rename(machine.at("volume/.vsc"), machine.at("aside")).expect("moved");
+    let (code, text) = machine.push(&[]);
+    assert!(code == 3 && text.contains("--adopt") && text.contains("receipt"), "{text}");
+    std::fs::rename(machine.at("aside"), machine.at("volume/.vsc")).expect("moved");
+    (120..200).for_each(|i| std::fs::remove_file(machine.at(&format!("volume/f{i}"))).expect("removed"));
+    let (code, text) = machine.push(&[]);
+    assert!(code == 3 && text.contains("empty") && text.contains("--force-even-if-remote-would-be-cleared"), "{text}");
+
+    std::fs::create_dir(machine.at("foreign")).expect("a folder");
+    std::fs::write(machine.at("foreign/mine"), b"not from the remote").expect("a file");
+    let (code, text) = machine.restore("foreign", &[]);
+    assert!(code == 3 && text.contains("--adopt"), "{text}");
+    assert_eq!(machine.restore("foreign", &["--adopt"]).0, 0);
+    assert!(machine.at("foreign/mine").exists() && machine.at("foreign/f150").exists());
+    assert_eq!(machine.restore("/usr", &[]).0, 3);
+}
+
+#[test]
+fn a_wrong_key_and_a_dead_remote_change_nothing() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", b"content");
+    assert_eq!(machine.push(&[]).0, 0);
+    let mut other = Machine::s3(&s3);
+    other.write("file", b"other");
+    s3.forget_requests();
+    let (code, text) = other.push(&[]);
+    assert!(code == 4 && text.contains("expected one of the slots"), "{text}");
+    assert!(s3.requests().iter().all(|seen| !matches!(seen.verb, Verb::Put)), "nothing is written with a wrong key");
+    other
+        .remote
+        .iter_mut()
+        .filter(|(name, _)| name == "REMOTE_ENDPOINT")
+        .for_each(|(_, value)| *value = "http://127.0.0.1:9".into());
+    let (code, text) = other.restore("target", &[]);
+    assert!(code == 5, "{text}");
+    assert!(!other.at("target").exists(), "an unknown remote touches nothing");
+}
+
+#[test]
+fn lost_answers_and_bursts_of_errors_end_in_the_right_state() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    for round in 0..6u64 {
+        machine.write("changing", noise(round, 200_000));
+        machine.write(&format!("more/{round}"), noise(round + 90, 6 << 20));
+        let mut seen = 0u64;
+        s3.faults(move |request| {
+            seen += 1;
+            match (round, request.verb, seen % 3) {
+                (0 | 1, Verb::Put, _) if seen % 2 == 0 => Fault::ApplyThenDrop,
+                (2, _, 0) => Fault::Status(503, "SlowDown"),
+                (3, Verb::Get, 1) => Fault::TruncateBody(40),
+                (4, Verb::Put, 1) => Fault::DropBefore,
+                _ => Fault::None,
+            }
+        });
+        let (code, text) = machine.push(&[]);
+        assert_eq!(code, 0, "round {round}: {text}");
+    }
+    let mut seen = 0u64;
+    s3.faults(move |_| {
+        seen += 1;
+        if seen % 4 == 0 { Fault::TruncateBody(1000) } else { Fault::None }
+    });
+    let (code, text) = machine.restore("restored", &[]);
+    s3.heal();
+    assert_eq!(code, 0, "{text}");
+    assert_same(&machine, "restored");
+    let check = machine.run(&["check", "-s", machine.path, "--level", "data"]);
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+#[test]
+fn damage_is_named_and_never_restored() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("small", "a text that is long enough to lie in a frame. ".repeat(20));
+    machine.write("large", noise(3, 5 << 20));
+    assert_eq!(machine.push(&[]).0, 0);
+    let mut tried = 0;
+    for key in s3.objects() {
+        let whole = s3.object(&key).expect("stored");
+        let offsets = [0, 9, 40, 70, 100, 130, whole.len() / 2, whole.len() - 1];
+        for offset in offsets.into_iter().filter(|offset| *offset < whole.len()) {
+            let mut bytes = whole.to_vec();
+            bytes[offset] ^= 0x20;
+            s3.replace(&key, bytes);
+            tried += 1;
+            let target = format!("damaged-{tried}");
+            let (code, text) = machine.restore(&target, &[]);
+            for name in ["small", "large"] {
+                let restored = std::fs::read(machine.at(&target).join(name)).unwrap_or_default();
+                let original = std::fs::read(machine.at("volume").join(name)).expect("a file");
+                let complete = restored.is_empty() || restored == original || code != 0;
+                assert!(complete, "{key} at {offset}: a wrong {name} passed as restored: {text}");
+            }
+            assert!(
+                code == 0 || text.contains(key.rsplit('/').next().unwrap_or(&key)) || [2, 4, 7].contains(&code),
+                "{key} at {offset}: {text}"
+            );
+        }
+        s3.replace(&key, whole.slice(..whole.len() / 2));
+        assert_ne!(machine.restore(&format!("cut-{tried}"), &[]).0, 0, "{key} cut in half");
+        s3.replace(&key, whole);
+    }
+    assert!(tried >= 30);
+    assert_eq!(machine.restore("healed", &[]).0, 0);
+}
+
+#[test]
+fn no_stored_object_shows_a_name_or_content() {
+    let machine = Machine::local();
+    let random = noise(77, 400_000);
+    machine.write("a-telling-file-name", "a sentence nobody else should read. ".repeat(500));
+    machine.write("another-telling-name", &random);
+    assert_eq!(machine.push(&["--compression", "none"]).0, 0);
+    let needles: Vec<Vec<u8>> =
+        [&b"a-telling-file-name"[..], b"another-telling", b"a sentence nobody else"].iter().map(|n| n.to_vec()).collect();
+    let windows: Vec<&[u8]> = random.chunks(16).step_by(97).collect();
+    let mut folders = vec![machine.at("remote")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let stored = std::fs::read(&path).expect("a file");
+            for needle in needles.iter().map(Vec::as_slice).chain(windows.iter().copied()) {
+                assert!(!stored.windows(needle.len()).any(|window| window == needle), "{} shows plaintext", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_push_killed_at_any_moment_leaves_a_complete_state() {
+    const KILLS: u32 = 100;
+    let machine = Machine::local();
+    let mut committed: Vec<BTreeMap<PathBuf, String>> = Vec::new();
+    let change = |round: u32| {
+        for i in 0..12 {
+            machine.write(&format!("dir{}/file{i}", round % 3), noise(u64::from(round * 100 + i), 3000));
+        }
+        machine.write("large", noise(u64::from(round), 600_000));
+        machine.write("round", round.to_string());
+    };
+    change(0);
+    assert_eq!(machine.push(&[]).0, 0);
+    let began = Instant::now();
+    assert_eq!(machine.push(&[]).0, 0);
+    let usual = began.elapsed().max(Duration::from_millis(20)) * 4;
+    committed.push(picture(&machine.at("volume")));
+    for round in 1..=KILLS {
+        change(round);
+        let args = ["sync-to-remote", "-s", "volume", "-d", machine.path, "--takeover=force"];
+        let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
+        std::thread::sleep(usual * round / KILLS);
+        let _ = child.kill();
+        child.wait().expect("it ended");
+        committed.push(picture(&machine.at("volume")));
+        if round % 5 == 0 {
+            let target = format!("after-{round}");
+            let (code, text) = machine.restore(&target, &[]);
+            assert_eq!(code, 0, "{text}");
+            let restored = picture(&machine.at(&target));
+            assert!(committed.contains(&restored), "round {round}: the restored tree is no state that was there");
+            std::fs::remove_dir_all(machine.at(&target)).expect("removed");
+        }
+    }
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 0, "no manual step is needed: {text}");
+    assert_eq!(machine.restore("final", &[]).0, 0);
+    assert_same(&machine, "final");
+    let check = machine.run(&["check", "-s", machine.path, "--level", "data"]);
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+#[test]
+fn a_restore_killed_at_any_moment_is_continued() {
+    let machine = Machine::local();
+    (0..300).for_each(|i| machine.write(&format!("d{}/f{i}", i % 7), noise(i, 2000)));
+    machine.write("large", noise(1, 3 << 20));
+    assert_eq!(machine.push(&[]).0, 0);
+    for kill in 0..12u32 {
+        let target = format!("target-{kill}");
+        let args = ["remote-to-local-sync", "-s", machine.path, "-d", &target];
+        let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
+        std::thread::sleep(Duration::from_millis(u64::from(kill) * 9));
+        let _ = child.kill();
+        child.wait().expect("it ended");
+        let (code, text) = machine.restore(&target, &[]);
+        assert_eq!(code, 0, "kill {kill}: {text}");
+        assert_same(&machine, &target);
+    }
+}
+
+#[test]
+fn of_two_contending_writers_none_loses_an_acknowledged_push() {
+    const PUSHES: u32 = 30;
+    let machine = Machine::local();
+    let pushes = std::thread::scope(|scope| {
+        let threads: Vec<_> = ["one", "two"]
+            .into_iter()
+            .map(|name| {
+                let machine = &machine;
+                scope.spawn(move || {
+                    let mut acknowledged = Vec::new();
+                    for round in 0..PUSHES {
+                        let folder = machine.at(name);
+                        std::fs::create_dir_all(&folder).expect("a folder");
+                        std::fs::write(folder.join("who"), format!("{name} {round}")).expect("a file");
+                        let args = ["sync-to-remote", "-s", name, "-d", machine.path, "-f", "--takeover=force"];
+                        let (code, text) = told(&machine.run(&args));
+                        assert!([0, 3, 6].contains(&code), "{text}");
+                        if let Some(commit) =
+                            text.split("commit=").last().and_then(|rest| rest.split_whitespace().next()).filter(|_| code == 0)
+                        {
+                            acknowledged.push((commit.to_string(), format!("{name} {round}")));
+                        }
+                    }
+                    acknowledged
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a writer")).collect::<Vec<_>>()
+    });
+    assert!(pushes.len() > 5, "some pushes win");
+    let check = machine.run(&["check", "-s", machine.path, "--level", "data"]);
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+    for (commit, content) in pushes.iter().step_by(5) {
+        let target = format!("point-{commit}");
+        assert_eq!(machine.restore(&target, &["--at", commit]).0, 0);
+        assert_eq!(std::fs::read_to_string(machine.at(&target).join("who")).expect("a file"), *content);
+    }
+}
