@@ -92,10 +92,10 @@ THE KEY
   volume-syncing-controller remote-to-local-sync -s {path} -d ./restored
   An earlier state: add --at with an ID of `snapshots`, or with a time such as 2026-11-20T18:00:00Z.
 
-2. RESTORE WITH A CONTAINER, after the exports of 1
+2. RESTORE WITH A CONTAINER, after the exports of 1 (`make image` in the sources builds it)
   mkdir -p restored && docker run --rm --user \"$(id -u):$(id -g)\" -v \"$PWD/restored:/mnt/data\"{mount} \\
     {passed} -e ENCRYPTED_PASSWORD \\
-    volume-syncing-controller:{version} remote-to-local-sync -s {path} -d /mnt/data
+    volume-syncing-controller:dev remote-to-local-sync -s {path} -d /mnt/data
 
 3. RESTORE WITHOUT THE PROGRAM, with Python 3.11 or later
   Copy the vault to a folder with any tool, for instance: mc mirror store/{plain} ./vault

@@ -198,3 +198,88 @@ pub async fn directory_of(vault: &Vault, id: ObjectId, stop: &Stop) -> Result<Op
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Wanted, commit_numbers, rescues, resolve};
+    use crate::fault::{Fault, Kind};
+    use crate::runtime::Stop;
+    use crate::seal::{RawKey, Unlocker};
+    use crate::store::{Bucket, Fencing, RemoteConfig};
+    use crate::vault::container::Parts;
+    use crate::vault::directory::{Directory, Flags};
+    use crate::vault::object::{ObjectId, ObjectKind};
+    use crate::vault::open::{Vault, create};
+    use crate::vault::writer::{Takeover, Writer, WriterName};
+    use bytes::Bytes;
+
+    /// A vault whose commits 2 and up were written at these times, and its writer.
+    async fn vault(name: &str, times: &[u64], stop: &Stop) -> (Vault, Writer) {
+        let bucket = Bucket::connect(&RemoteConfig::Memory { name: name.into() }).unwrap();
+        let vault = create(&bucket, &Unlocker::Raw(RawKey::generate()), stop).await.unwrap();
+        let name = WriterName { id: [1; 16], pod: "made-up".into() };
+        let (mut writer, _) = Writer::claim(&vault, None, name, Fencing::Strict, Takeover::Force, stop).await.unwrap();
+        for time_ms in times {
+            let directory = Directory { time_ms: *time_ms, ..writer.directory() };
+            writer.publish_empty(directory, stop).await.unwrap();
+        }
+        (vault, writer)
+    }
+
+    async fn found(vault: &Vault, wanted: Wanted, stop: &Stop) -> Result<String, String> {
+        let head = vault.head(None, stop).await.unwrap();
+        let chosen = resolve(vault, &wanted, head, stop).await;
+        chosen.map(|chosen| chosen.name()).map_err(|error| {
+            assert_eq!(error.kind(), Kind::Usage, "{error}");
+            error.to_string()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_time_means_the_newest_commit_not_after_it() {
+        // The claim is commit 1 and has today's date; what is older than all others is deleted below.
+        let (stop, times) = (Stop::new(), [1000, 2000, 2000, 3000, 9000]);
+        let (vault, _) = vault("times", &times, &stop).await;
+        vault.bucket.delete(&stop, &ObjectId::commit(1).key()).await.unwrap();
+        for (ms, seq) in
+            [(1000, "2"), (1999, "2"), (2000, "4"), (2999, "4"), (3000, "5"), (8999, "5"), (9000, "6"), (10_000, "6")]
+        {
+            assert_eq!(found(&vault, Wanted::Time(ms), &stop).await.as_deref(), Ok(seq), "{ms}");
+        }
+        let message = found(&vault, Wanted::Time(999), &stop).await.unwrap_err();
+        let expected = "there is no restore point at or before 1970-01-01T00:00:00Z; the oldest is 2 (1970-01-01T00:00:01Z), the newest 6 (1970-01-01T00:00:09Z)";
+        assert_eq!(message, expected);
+    }
+
+    #[tokio::test]
+    async fn a_number_means_that_commit_and_no_other() {
+        let stop = Stop::new();
+        let (vault, _) = vault("numbers", &[1000, 2000], &stop).await;
+        assert_eq!(commit_numbers(&vault, &stop).await.unwrap(), [3, 2, 1]);
+        for (wanted, seq) in [(Wanted::Head, "3"), (Wanted::Sequence(3), "3"), (Wanted::Sequence(1), "1")] {
+            assert_eq!(found(&vault, wanted, &stop).await.as_deref(), Ok(seq));
+        }
+        for seq in [0, 4, u64::MAX] {
+            assert!(found(&vault, Wanted::Sequence(seq), &stop).await.unwrap_err().contains(&format!("no restore point {seq};")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rescue_is_found_by_either_form_of_its_name() {
+        let stop = Stop::new();
+        let (vault, mut writer) = vault("rescues", &[1000], &stop).await;
+        let id = writer.next_object(ObjectKind::Fork);
+        let directory = Directory { fork_of: writer.base.seq, flags: Flags::default(), ..writer.directory() };
+        let parts = Parts { directory: directory.encode(), ..Parts::default() };
+        let sealed = parts.seal(vault.identity(), id).unwrap();
+        vault.bucket.put(&stop, &id.key(), sealed.bytes).await.unwrap();
+        vault.bucket.put(&stop, "fork/other/thing", Bytes::from_static(b"x")).await.unwrap();
+        assert_eq!(rescues(&vault, &stop).await.unwrap(), [id]);
+        let name = id.key().trim_start_matches("fork/").to_string();
+        for given in [name.clone(), id.key()] {
+            assert_eq!(found(&vault, Wanted::Rescue(given), &stop).await, Ok(format!("rescue:{name}")));
+        }
+        let message = found(&vault, Wanted::Rescue("x/y".into()), &stop).await.unwrap_err();
+        assert!(message.contains(&format!("rescues: rescue:{name}")), "{message}");
+    }
+}

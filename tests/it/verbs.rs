@@ -1,5 +1,8 @@
 //! The verbs that look at a vault, through the built binary, on the embedded store in a folder.
 
+mod doctor;
+mod pushed;
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use volume_syncing_controller::runtime::Stop;

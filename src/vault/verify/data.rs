@@ -1,7 +1,8 @@
 //! Contents: every object read whole, every frame opened and compared with the identities its TOC promises.
 
 use super::Check;
-use crate::runtime::{compute, limits};
+use super::records::own_frames;
+use crate::runtime::{Stop, compute, limits};
 use crate::vault::container::{FrameType, HEADER_BYTES, Opened};
 use crate::vault::error::VaultError;
 use crate::vault::meta::Head;
@@ -88,7 +89,7 @@ impl Check<'_> {
     }
 }
 
-async fn whole(vault: Vault, id: ObjectId, stop: &crate::runtime::Stop) -> Result<Vec<(u32, u32)>, VaultError> {
+async fn whole(vault: Vault, id: ObjectId, stop: &Stop) -> Result<Vec<(u32, u32)>, VaultError> {
     let bytes = read_whole(&vault, id, stop).await?;
     let checked = compute("check an object", move || check_object(&vault, id, &bytes)).await;
     checked.map_err(|what| VaultError::corrupt(id, what))
@@ -104,12 +105,20 @@ fn check_object(vault: &Vault, id: ObjectId, bytes: &Bytes) -> Result<Vec<(u32, 
     for frame in 0..head.frames() {
         head.records(frame)?;
     }
-    let mut frames = Vec::new();
-    let mut at = u64::from(head.opened.head_len);
-    for line in toc(&head)? {
-        let end = at + u64::from(line.stored);
-        let stored = bytes.get(at as usize..end as usize).ok_or(FormatError::Truncated("a data frame"))?;
-        let body = head.opened.frame(at, FrameType::Data, stored)?;
+    let lines = toc(&head)?;
+    let frames = if lines.is_empty() { unlisted(&head, bytes)? } else { listed(vault, &head, &lines, bytes)? };
+    let end = frames.last().map_or(head.opened.head_len, |(at, stored)| at + stored);
+    let rest = bytes.get(end as usize..).ok_or(FormatError::Truncated("its data"))?;
+    head.opened.check_pad(u64::from(end), rest)?;
+    Ok(frames)
+}
+
+/// Opens the frames that the TOC lists, and compares their contents with the identities it promises.
+fn listed(vault: &Vault, head: &Head, lines: &[TocLine], bytes: &Bytes) -> Result<Vec<(u32, u32)>, FormatError> {
+    let mut frames = Vec::with_capacity(lines.len());
+    let mut at = head.opened.head_len;
+    for line in lines {
+        let body = data_frame(head, bytes, u64::from(at), line.stored)?;
         if body.len() != line.plain as usize {
             return Err(FormatError::Invalid("a data frame has another length than its TOC says"));
         }
@@ -120,12 +129,31 @@ fn check_object(vault: &Vault, id: ObjectId, bytes: &Bytes) -> Result<Vec<(u32, 
                 return Err(FormatError::Invalid("a content is not what its identity says"));
             }
         }
-        frames.push((at as u32, line.stored));
-        at = end;
+        frames.push((at, line.stored));
+        at += line.stored;
     }
-    let rest = bytes.get(at as usize..).ok_or(FormatError::Truncated("its data"))?;
-    head.opened.check_pad(at, rest)?;
     Ok(frames)
+}
+
+/// Opens the frames of an object without a TOC: those that its own records name, which must be all.
+fn unlisted(head: &Head, bytes: &Bytes) -> Result<Vec<(u32, u32)>, FormatError> {
+    let mut frames = Vec::new();
+    let mut at = head.opened.head_len;
+    for (offset, stored) in own_frames(head)? {
+        if offset != u64::from(at) {
+            return Err(FormatError::Invalid("it has data that neither a TOC nor its own records name"));
+        }
+        data_frame(head, bytes, offset, stored)?;
+        frames.push((at, stored));
+        at += stored;
+    }
+    Ok(frames)
+}
+
+fn data_frame(head: &Head, bytes: &Bytes, at: u64, stored: u32) -> Result<Vec<u8>, FormatError> {
+    let end = at + u64::from(stored);
+    let stored = bytes.get(at as usize..end as usize).ok_or(FormatError::Truncated("a data frame"))?;
+    head.opened.frame(at, FrameType::Data, stored)
 }
 
 /// The lines of an object's TOC, which follow each other without a gap and stay inside it.

@@ -3,7 +3,7 @@
 use super::References;
 use crate::tree::RelPath;
 use crate::vault::directory::Directory;
-use crate::vault::entry::{BlockRun, Content, Node, Record};
+use crate::vault::entry::{BlockRun, Content, Entry, FrameRef, Node, Record};
 use crate::vault::meta::Head;
 use crate::vault::object::ObjectId;
 use crate::vault::wire::FormatError;
@@ -73,4 +73,45 @@ fn refer(record: &Record, references: &mut References) {
             _ => {}
         },
     }
+}
+
+/// Calls `each` with every data frame that an entry's content lies in.
+pub(super) fn each_frame(entry: &Entry, each: &mut impl FnMut(FrameRef)) {
+    let Node::File { content, .. } = &entry.node else { return };
+    match content {
+        Content::Slice { frame, .. } => each(*frame),
+        Content::Blocks { runs, .. } => runs.iter().for_each(|run| each_of_run(run, each)),
+        Content::Empty | Content::Literal(_) => {}
+    }
+}
+
+fn each_of_run(run: &BlockRun, each: &mut impl FnMut(FrameRef)) {
+    let BlockRun::Stored { object, offset, lengths } = run else { return };
+    let mut at = *offset;
+    for length in lengths {
+        each(FrameRef { object: *object, offset: at, length: *length });
+        at += u64::from(*length);
+    }
+}
+
+/// The data frames of an object that its own records refer to, ascending: offset in the object and stored length.
+pub(super) fn own_frames(head: &Head) -> Result<Vec<(u64, u32)>, FormatError> {
+    let mut frames = Vec::new();
+    let mut keep = |frame: FrameRef| {
+        if frame.object == head.opened.id {
+            frames.push((frame.offset, frame.length));
+        }
+    };
+    for index in 0..head.frames() {
+        for record in head.records(index)? {
+            match &record {
+                Record::Upsert(entry) => each_frame(entry, &mut keep),
+                Record::Patch(patch) => patch.runs.iter().for_each(|(_, run)| each_of_run(run, &mut keep)),
+                Record::Delete(_) => {}
+            }
+        }
+    }
+    frames.sort_unstable();
+    frames.dedup();
+    Ok(frames)
 }

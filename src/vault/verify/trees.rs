@@ -2,9 +2,10 @@
 
 use super::Check;
 use super::data::Frames;
+use super::records::each_frame;
 use crate::runtime::limits;
 use crate::vault::directory::State;
-use crate::vault::entry::{BlockRun, Content, Entry, FrameRef, Node};
+use crate::vault::entry::Entry;
 use crate::vault::error::VaultError;
 use crate::vault::object::ObjectId;
 use crate::vault::tree::{Tally, TreeReader};
@@ -84,7 +85,7 @@ impl Check<'_> {
                 Ok(None) => return Ok(()),
                 Err(error) => return self.note(head, error),
             };
-            for_each_frame(&entry, &mut |frame| {
+            each_frame(&entry, &mut |frame| {
                 let Some(there) = frames.get(&frame.object) else { return };
                 let at = there.binary_search_by_key(&frame.offset, |(offset, _)| u64::from(*offset));
                 if at.ok().and_then(|index| there.get(index)).is_none_or(|(_, length)| *length != frame.length) {
@@ -93,24 +94,6 @@ impl Check<'_> {
                 }
             });
         }
-    }
-}
-
-fn for_each_frame(entry: &Entry, each: &mut impl FnMut(FrameRef)) {
-    let Node::File { content, .. } = &entry.node else { return };
-    match content {
-        Content::Slice { frame, .. } => each(*frame),
-        Content::Blocks { runs, .. } => {
-            for run in runs {
-                let BlockRun::Stored { object, offset, lengths } = run else { continue };
-                let mut at = *offset;
-                for length in lengths {
-                    each(FrameRef { object: *object, offset: at, length: *length });
-                    at += u64::from(*length);
-                }
-            }
-        }
-        Content::Empty | Content::Literal(_) => {}
     }
 }
 
