@@ -175,7 +175,8 @@ fn read_chunk(input: &mut impl Read) -> Result<Vec<u8>, IndexError> {
     let mut head = [0; 12];
     input.read_exact(&mut head)?;
     let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
-    if length == 0 || length > 128 << 20 {
+    // A chunk is closed at 128 KiB; one record of a very large file, with its blocks' identities, may follow.
+    if length == 0 || length > 48 << 20 {
         return Err(FormatError::Invalid("a chunk has an impossible length").into());
     }
     let mut payload = vec![0; length];

@@ -137,6 +137,16 @@ impl Vault {
                 carrier.head.directory.plan.ok_or_else(missing)?
             }
         };
+        let mut covered = 0;
+        for run in &plan.runs {
+            if run.from != covered || run.to <= run.from || run.to > commit.seq {
+                return Err(VaultError::corrupt(
+                    ObjectId::commit(commit.seq),
+                    FormatError::Invalid("its plan's runs do not follow each other"),
+                ));
+            }
+            covered = run.to;
+        }
         let (merged_to, merged_hash) = plan.runs.last().map_or((0, [0; 32]), |run| (run.to, run.hash));
         let mut tail: Vec<Commit> = stream::iter(merged_to + 1..commit.seq)
             .map(|seq| self.commit(seq, stop))
@@ -145,7 +155,15 @@ impl Vault {
             .await?;
         tail.push(commit);
         let mut before = merged_hash;
+        let mut epoch = 0;
         for link in &tail {
+            if link.directory().epoch < epoch {
+                return Err(VaultError::corrupt(
+                    ObjectId::commit(link.seq),
+                    FormatError::Invalid("its epoch is lower than that of the commit before it"),
+                ));
+            }
+            epoch = link.directory().epoch;
             if link.seq > merged_to && link.directory().previous != before {
                 return Err(VaultError::corrupt(
                     ObjectId::commit(link.seq),
