@@ -16,7 +16,8 @@ minio() {
         echo "$MINIO"
         return
     fi
-    if command -v minio; then return; fi
+    # type -P, because command -v would find this function.
+    if type -P minio; then return; fi
     if [ ! -x "$cache/minio" ]; then
         mkdir -p "$cache"
         if command -v go >/dev/null; then
