@@ -52,26 +52,15 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
     progress.finish();
     let outcome = pushed?;
     say_pushed(&outcome, &place);
-    if outcome.published && !args.single_key {
-        warn_single_key(&request, frame).await;
+    if outcome.new_vault && !args.single_key {
+        tracing::warn!(
+            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
+        );
     }
     Ok(match outcome.ending() {
         Ending::Complete => 0,
         Ending::Partial(kind) => kind.exit_code(),
     })
-}
-
-/// One key is one loss away from none. Asked only after the first push, so that later ones cost no request.
-async fn warn_single_key(request: &Push<'_>, frame: &Frame) {
-    let first = request.bucket.requests().put > 2;
-    if first
-        && let Ok(slots) = crate::vault::open::slot_names(&request.bucket, &frame.stop).await
-        && slots.len() < 2
-    {
-        tracing::warn!(
-            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
-        );
-    }
 }
 
 fn say_pushed(outcome: &push::Outcome, place: &str) {

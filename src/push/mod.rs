@@ -33,7 +33,7 @@ use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
-use crate::vault::open::{Presence, create, open};
+use crate::vault::open::{Presence, Vault, create, open};
 use crate::vault::receipt::Receipt;
 use crate::vault::writer::{Base, Takeover, Writer};
 
@@ -129,13 +129,17 @@ impl Fault for PushError {
 /// Pushes once.
 pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     let began = clock::now();
-    let (vault, newest) = match open(&request.bucket, &request.unlocker, stop).await? {
-        Presence::Vault(vault, newest) => (*vault, newest),
+    let (vault, newest, probed) = match open(&request.bucket, &request.unlocker, stop).await? {
+        Presence::Vault(vault, newest) => (*vault, newest, None),
         Presence::ProvenEmpty if request.dry_run => return dry_first(request, stop),
-        Presence::ProvenEmpty => (first_vault(request, stop).await?, None),
+        Presence::ProvenEmpty => {
+            let (vault, fencing) = first_vault(request, stop).await?;
+            (vault, None, Some(fencing))
+        }
     };
     let head = vault.head(newest, stop).await?;
     let mut memory = Memory::open(request.local, &vault, head.as_ref(), stop).await?;
+    memory.probed = probed;
     memory.check_rollback(head.as_ref(), request.accept_rollback)?;
     memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
     admit_push(&facts(request, &memory, head.as_ref())?, request.force)?;
@@ -149,6 +153,7 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
         }
         other => other?,
     };
+    outcome.new_vault = probed.is_some();
     outcome.requests = request.bucket.requests();
     outcome.elapsed = clock::now().duration_since(began);
     Ok(outcome)
@@ -184,11 +189,11 @@ fn dry_first(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     Ok(outcome)
 }
 
-async fn first_vault(request: &Push<'_>, stop: &Stop) -> Result<crate::vault::open::Vault, PushError> {
-    probe_new(&request.bucket, stop).await?;
+async fn first_vault(request: &Push<'_>, stop: &Stop) -> Result<(Vault, Fencing), PushError> {
+    let fencing = probe_new(&request.bucket, stop).await?;
     let vault = create(&request.bucket, &request.unlocker, stop).await?;
     tracing::info!(remote = %request.bucket.describe(), slot = %vault.slot, "made a new vault");
-    Ok(vault)
+    Ok((vault, fencing))
 }
 
 /// The push to a vault that is there.

@@ -115,6 +115,8 @@ pub struct Memory {
     pub vault: Vault,
     /// The last finished pass.
     pub receipt: Option<Receipt>,
+    /// What this process found out about the store when it made the vault.
+    pub probed: Option<Fencing>,
     /// The receipt names the head that this process found.
     pub current: bool,
     /// A commit's answer is outstanding: only a new claim makes sure that it cannot land later.
@@ -129,7 +131,7 @@ impl Memory {
         let state = StateDir::open(&local.root.path().join(HEXLOWER.encode(&vault.id)))?;
         let receipt = state.read(RECEIPT)?.and_then(|bytes| from_file::<Receipt>(vault, &bytes));
         let intent = state.read(INTENT)?.and_then(|bytes| from_file::<Intent>(vault, &bytes));
-        let mut memory = Memory { vault: vault.clone(), receipt, current: false, outstanding: false, state };
+        let mut memory = Memory { vault: vault.clone(), receipt, probed: None, current: false, outstanding: false, state };
         if let (Some(intent), Some(head)) = (intent, head) {
             memory.settle(intent, head, stop).await?;
         }
@@ -206,7 +208,7 @@ impl Memory {
         if self.vault.bucket.conditional_create_is_native() {
             return Ok(Fencing::Strict);
         }
-        if let Some(fencing) = self.receipt.as_ref().and_then(Receipt::fencing) {
+        if let Some(fencing) = self.probed.or_else(|| self.receipt.as_ref().and_then(Receipt::fencing)) {
             return Ok(fencing);
         }
         let key = crate::vault::open::CONFIG_KEY;

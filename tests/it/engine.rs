@@ -479,3 +479,14 @@ fn of_two_contending_writers_none_loses_an_acknowledged_push() {
         assert_eq!(std::fs::read_to_string(machine.at(&target).join("who")).expect("a file"), *content);
     }
 }
+
+#[test]
+fn a_first_push_costs_few_requests_beside_the_probe() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    (0..300).for_each(|i| machine.write(&format!("many/{i}"), noise(i, 3000)));
+    assert_eq!(machine.push(&[]).0, 0);
+    let seen = s3.requests();
+    let beside = seen.iter().filter(|seen| !seen.key.contains("/probe")).count();
+    assert!(beside <= 8, "{beside} requests: {seen:?}");
+}
