@@ -4,6 +4,7 @@
 mod engine;
 mod golden;
 mod longlog;
+mod machine;
 mod model;
 mod properties;
 mod refusals;
