@@ -170,7 +170,12 @@ async fn unlock(bucket: &Bucket, id: &[u8; 16], unlocker: &Unlocker, stop: &Stop
     if let Unlocker::Raw(key) = unlocker {
         let name = SlotSecret::Raw(key).slot_name(id);
         return match read_slot(bucket, &name, stop).await {
-            Ok(slot) => Ok((name, slot.open(unlocker, id).await?)),
+            Ok(slot) => match slot.open(unlocker, id).await {
+                Ok(master) => Ok((name, master)),
+                // The name says that it is this key's slot: not the key is wrong, but what is in the slot.
+                Err(VaultError::Key(_)) => Err(slot.damaged("it does not open with the key that it is named after")),
+                Err(error) => Err(error),
+            },
             Err(VaultError::Store(error)) if error.is_not_found() => {
                 let expected = slot_names(bucket, stop).await?;
                 Err(VaultError::WrongKey { place: bucket.describe(), expected: in_words(&expected), got: name })

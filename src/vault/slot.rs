@@ -31,7 +31,8 @@ pub struct SlotJson {
     pub r#type: String,
     /// A name for people; may be empty.
     pub label: String,
-    /// Cost, for `argon2id`.
+    /// Cost, for `argon2id`. Named here, so that a slot without the field is none.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub kdf: Option<KdfJson>,
     salt: String,
     wrapped: String,
@@ -120,7 +121,7 @@ impl SlotFile {
         (typed && json.slot == self.name).then_some(wrap)
     }
 
-    fn damaged(&self, what: &'static str) -> VaultError {
+    pub(super) fn damaged(&self, what: &'static str) -> VaultError {
         VaultError::Corrupt { object: self.key(), what: FormatError::Invalid(what) }
     }
 }
