@@ -15,6 +15,7 @@ pub mod point;
 pub mod publish;
 pub mod receipt;
 pub mod record;
+pub mod rescue;
 pub mod slot;
 pub mod tree;
 pub mod verify;
