@@ -48,7 +48,7 @@ pub async fn keep(writer: &Writer, unpublished: &Sealed, error: VaultError, stop
     }
     let rescue = match leave(writer, unpublished, stop).await {
         Ok(Some(id)) => Rescue::Kept(rescue_name(id)),
-        Ok(None) => Rescue::NotKept("its claim has one already".to_string()),
+        Ok(None) => Rescue::NotKept("a later writer has cleaned up after this one".to_string()),
         Err(error) => Rescue::NotKept(error.to_string()),
     };
     tracing::warn!("another writer took over; {rescue}");

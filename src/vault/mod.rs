@@ -10,6 +10,7 @@ pub mod log;
 pub mod meta;
 pub mod object;
 pub mod open;
+pub mod orphans;
 pub mod pack;
 pub mod point;
 pub mod publish;

@@ -1,12 +1,17 @@
 //! Rescues: what a fenced writer could not publish, kept under a name that its claim has only once (FORMAT.md, "Forks").
+//!
+//! The same name settles who is first, the writer that leaves a rescue or the one that cleans up after it: an empty fork
+//! closes the claim, and only then are its orphans deleted. A rescue that was stored therefore never loses what it needs.
 
 use super::container::{FrameType, HEADER_BYTES, Opened, Parts, Sealed};
 use super::directory::{Directory, Flags};
 use super::error::VaultError;
+use super::log::Commit;
 use super::meta::Head;
 use super::object::{Claim, ObjectId, ObjectKind};
 use super::open::Vault;
 use super::pack::read_toc;
+use super::point::directory_of;
 use super::publish::{Owner, store_sealed};
 use super::wire::FormatError;
 use super::writer::Writer;
@@ -22,7 +27,8 @@ pub fn only_closes(directory: &Directory) -> bool {
     directory.meta.is_empty() && directory.parts.is_empty()
 }
 
-/// Keeps a commit that could not be published as a rescue. `None` when the claim has one already.
+/// Keeps a commit that could not be published as a rescue. `None` when the claim was closed: what the commit needs may
+/// be gone by now.
 pub async fn leave(writer: &Writer, unpublished: &Sealed, stop: &Stop) -> Result<Option<ObjectId>, VaultError> {
     let id = fork_id(writer.claim);
     let sealed = as_fork(&writer.vault, id, unpublished).map_err(|what| VaultError::corrupt(unpublished.id, what))?;
@@ -57,7 +63,32 @@ fn as_fork(vault: &Vault, id: ObjectId, commit: &Sealed) -> Result<Sealed, Forma
     for line in lines {
         parts.data.push(take(FrameType::Data, line.stored)?.0);
     }
-    let directory = Directory { fork_of: commit.id.a - 1, flags: Flags::default(), plan: None, ..head.directory };
+    let directory = Directory { fork_of: commit.id.a - 1, flags: Flags::default(), upkeep: None, plan: None, ..head.directory };
     parts.directory = directory.encode();
     parts.seal(vault.identity(), id)
+}
+
+/// Makes sure that a claim whose last commit is `last` can leave no rescue any more. False when it left one.
+pub async fn close(writer: &Writer, last: &Commit, stop: &Stop) -> Result<bool, VaultError> {
+    let (vault, claim) = (&writer.vault, last.directory().claim());
+    let directory = Directory {
+        epoch: claim.epoch,
+        nonce: claim.nonce,
+        previous: last.hash,
+        state: last.directory().state,
+        plan_at: last.plan_at(),
+        fork_of: last.seq,
+        upkeep: None,
+        ..writer.directory()
+    };
+    let id = fork_id(claim);
+    let parts = Parts { directory: directory.encode(), ..Parts::default() };
+    let sealed = parts.seal(vault.identity(), id).map_err(|what| VaultError::corrupt(id, what))?;
+    match store_sealed(&vault.bucket, writer.fencing, &sealed, stop).await? {
+        Owner::Ours => Ok(true),
+        Owner::Foreign => match directory_of(vault, id, stop).await? {
+            Some(head) => Ok(only_closes(&head.directory)),
+            None => Err(VaultError::Missing { object: id.key(), referrer: "the answer of the store".into() }),
+        },
+    }
 }

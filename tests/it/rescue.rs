@@ -1,6 +1,6 @@
 //! Writers that are overtaken or killed in the middle of a push: what they had is kept or cleaned up, never in between.
 
-use crate::machine::{Machine, assert_same, noise, told};
+use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Verb};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -41,6 +41,12 @@ impl Held {
         self.go.store(true, Ordering::SeqCst);
         told(&self.child.wait_with_output().expect("it ends"))
     }
+
+    fn kill(mut self, s3: &S3) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ended");
+        s3.heal();
+    }
 }
 
 /// A volume that was pushed, and changed since by more than a commit carries itself.
@@ -80,6 +86,10 @@ fn sound(machine: &Machine) -> String {
     said
 }
 
+fn packs(s3: &S3) -> Vec<String> {
+    s3.objects().into_iter().filter(|key| key.contains("/obj/")).collect()
+}
+
 /// A machine with a rescue of its volume, and the rescue's name.
 fn overtaken(s3: &S3) -> (Machine, String) {
     let machine = changed_volume(s3);
@@ -117,8 +127,16 @@ fn a_fenced_writer_leaves_its_tree_as_a_rescue_that_restores_exactly() {
     }
     by_the_second_reader(&machine, &s3, &name);
 
+    // However many claims follow, what the rescue needs stays.
+    for target in ["a", "b", "c"] {
+        claim(&machine, target);
+    }
+    sound(&machine);
+    assert_eq!(machine.restore("rescued later", &["--at", &name]).0, 0);
+    assert_same(&machine, "rescued later");
+
     // A rescue that was restored can be pushed, and is then the newest state.
-    let (code, text) = told(&machine.run(&["sync-to-remote", "-s", "rescued", "-d", machine.path, "--takeover=force"]));
+    let (code, text) = told(&machine.run(&["sync-to-remote", "-s", "rescued later", "-d", machine.path, "--takeover=force"]));
     assert_eq!(code, 0, "{text}");
     assert_eq!(machine.restore("newest", &[]).0, 0);
     assert_same(&machine, "newest");
@@ -143,6 +161,93 @@ fn by_the_second_reader(machine: &Machine, s3: &S3, name: &str) {
     let read = read.output().expect("python starts");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
     assert_same(machine, "by-python");
+}
+
+#[test]
+fn what_a_killed_push_left_is_gone_after_the_next_but_one_claim() {
+    let s3 = S3::start();
+    let machine = changed_volume(&s3);
+    let before = packs(&s3);
+    Held::push(&machine, &s3, 2).kill(&s3);
+    let orphans: Vec<String> = packs(&s3).into_iter().filter(|key| !before.contains(key)).collect();
+    assert_eq!(orphans.len(), 2, "{orphans:?}");
+    let folder = orphans[0].rsplit_once('/').expect("a folder").0;
+    let foreign = [format!("{folder}/notes"), format!("{folder}/p+0000009"), "some/path/obj/00000001-0badcafe/p00000000".into()];
+    foreign.iter().for_each(|key| s3.replace(key, "not ours"));
+
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && text.contains("epoch=2"), "the next process claims anew: {text}");
+    assert!(orphans.iter().all(|key| s3.objects().contains(key)), "those of the previous epoch stay");
+    let pushed = packs(&s3);
+    // Listings come page by page.
+    s3.page_size(2);
+    let text = claim(&machine, "newer");
+    s3.page_size(1000);
+    assert!(text.contains("epoch=3") && text.contains("objects=2"), "{text}");
+    let left: Vec<String> = pushed.into_iter().filter(|key| !orphans.contains(key)).collect();
+    assert_eq!(packs(&s3), left, "exactly the orphans are gone");
+    assert!(foreign.iter().all(|key| left.contains(key)));
+    s3.remove(&foreign[2]);
+
+    assert_same(&machine, "newer");
+    assert!(!sound(&machine).contains("left by interrupted pushes"));
+    assert_eq!(machine.restore("oldest", &["--at", "2"]).0, 0);
+    assert!(machine.at("oldest/goes").exists() && !machine.at("oldest/packs").exists());
+    let listed = machine.run(&["snapshots", "-s", machine.path]);
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("rescue"), "what closes a claim is no restore point");
+
+    // The next push of the claim that looked through what was left says so, and the claim after it goes on from there.
+    std::fs::write(machine.at("newer/more"), "more").expect("a file");
+    let (code, text) = told(&machine.run(&["sync-to-remote", "-s", "newer", "-d", machine.path]));
+    assert!(code == 0 && !text.contains("claimed"), "{text}");
+    s3.forget_requests();
+    let text = claim(&machine, "newest");
+    assert!(text.contains("epoch=4") && !text.contains("objects="), "{text}");
+    let swept = s3.requests().iter().filter(|seen| seen.key.contains("/obj") && matches!(seen.verb, Verb::List)).count();
+    assert_eq!(swept, 2, "one listing of the claims, one of the only new one");
+    assert!(s3.requests().iter().all(|seen| !matches!(seen.verb, Verb::Delete)));
+}
+
+#[test]
+fn where_deletes_are_denied_orphans_stay_and_the_pass_succeeds() {
+    let s3 = S3::start();
+    let machine = changed_volume(&s3);
+    Held::push(&machine, &s3, 2).kill(&s3);
+    assert_eq!(machine.push(&[]).0, 0);
+    s3.faults(|request| match request.verb {
+        Verb::Delete => Fault::Status(403, "AccessDenied"),
+        _ => Fault::None,
+    });
+    let stored = packs(&s3);
+    for target in ["third", "fourth"] {
+        s3.forget_requests();
+        let text = claim(&machine, target);
+        assert_eq!(text.matches("stays at the remote").count(), 1, "{text}");
+        assert_eq!(s3.requests().iter().filter(|seen| matches!(seen.verb, Verb::Delete)).count(), 1);
+        assert_same(&machine, target);
+    }
+    assert_eq!(packs(&s3), stored);
+    assert!(sound(&machine).contains("2 objects left by interrupted pushes, harmless"));
+    s3.heal();
+    assert!(claim(&machine, "fifth").contains("objects=2"), "with the right to, they are removed");
+    sound(&machine);
+}
+
+#[test]
+fn a_writer_that_wakes_after_the_clean_up_leaves_no_broken_rescue() {
+    let s3 = S3::start();
+    let machine = changed_volume(&s3);
+    let held = Held::push(&machine, &s3, 2);
+    claim(&machine, "second");
+    let text = claim(&machine, "third");
+    assert!(text.contains("objects=2"), "{text}");
+    let (code, text) = held.let_go();
+    assert!(code == 6 && text.contains("only on its volume") && text.contains("cleaned up"), "{text}");
+    sound(&machine);
+    let listed = machine.run(&["snapshots", "-s", machine.path]);
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("rescue"), "nothing is offered that cannot be restored");
+    assert_eq!(machine.restore("newest", &[]).0, 0);
+    assert_eq!(picture(&machine.at("newest")), picture(&machine.at("third")));
 }
 
 #[test]
