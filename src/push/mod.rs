@@ -318,12 +318,9 @@ async fn read_and_pack(
     let outbox = (!request.dry_run).then_some(outbox);
     let packer = Packer::new(identity, outbox, memo, &spill);
     let vault = memory.vault.clone();
-    let (fencing, receipt) = match &writer {
-        Some(writer) => (writer.fencing, Some(Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) })),
-        None => (Fencing::Strict, None),
-    };
-    // From the first stored pack on, a crash leaves objects that no commit lists: the next process then claims anew.
-    let before_first = || receipt.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
+    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, tree_seq));
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
     let read = compute("read the volume", move || capture.run(scan, index));
     let pack = compute("pack", move || packer.run(receiver));
     let upload = upload_all(&vault, fencing, uploads, before_first, stop);
@@ -338,9 +335,15 @@ async fn read_and_pack(
     Ok((report, packed))
 }
 
+/// What is remembered from the first stored object on: a crash then leaves objects that no commit lists, under names that
+/// must not be used again, and so the next process claims anew.
+fn unclean(memory: &Memory, writer: &Writer, tree_seq: u64) -> Receipt {
+    Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) }
+}
+
 /// Makes the next commit's content and the next index.
 async fn assemble(
-    memory: &Memory,
+    memory: &mut Memory,
     tree_seq: u64,
     identity: PackIdentity,
     packed: Packed,
@@ -363,8 +366,11 @@ async fn assemble(
         deletes,
         outbox: (!dry).then_some(outbox),
     };
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, tree_seq));
+    let vault = memory.vault.clone();
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
     let work = compute("assemble the commit", move || assembly.run());
-    let (assembled, uploaded) = futures::join!(work, upload_all(&memory.vault, fencing, uploads, || Ok(()), stop));
+    let (assembled, uploaded) = futures::join!(work, upload_all(&vault, fencing, uploads, before_first, stop));
     uploaded?;
     let assembled = assembled?;
     if let Some(writer) = writer {
