@@ -207,7 +207,9 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
         ..Outcome::default()
     };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
-        return finish_without_change(request, &mut memory, head, outcome, stop).await;
+        // An older state that is there already is not the newest: as where it is restored, nothing is claimed for it.
+        let claim = request.claim.filter(|_| !request.dry_run && point.is_none());
+        return finish_without_change(request, claim, &mut memory, head, outcome, stop).await;
     }
     let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
         None => (head, None),
@@ -266,12 +268,13 @@ fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
 /// The volume stays as it is; a wanted claim is taken all the same.
 async fn finish_without_change(
     request: &Restore,
+    claim: Option<Takeover>,
     memory: &mut Memory,
     head: Commit,
     outcome: Outcome,
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
-    if let Some(policy) = request.claim.filter(|_| !request.dry_run) {
+    if let Some(policy) = claim {
         let tree_seq = memory.receipt.as_ref().map_or(head.seq, |receipt| receipt.tree_seq);
         let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
         let receipt = memory.receipt_of(&writer, tree_seq, false);

@@ -333,3 +333,20 @@ fn a_push_of_many_small_changes_that_was_killed_is_continued() {
     assert_eq!(machine.restore("restored", &[]).0, 0);
     assert_same(&machine, "restored");
 }
+
+#[test]
+fn an_older_state_that_is_there_already_does_not_pass_for_the_newest() {
+    let machine = Machine::local();
+    for content in ["first", "second"] {
+        machine.write("file", content);
+        assert_eq!(machine.push(&[]).0, 0);
+    }
+    assert_eq!(machine.restore("older", &["--at", "2"]).0, 0);
+    let (code, text) = machine.restore("older", &["--at", "2", "--claim", "--takeover=force"]);
+    assert!(code == 0 && text.contains("already"), "{text}");
+    let push = ["sync-to-remote", "-s", "older", "-d", machine.path, "--takeover=force"];
+    let (code, text) = told(&machine.run(&push));
+    assert!(code == 0 && text.contains("changed=1"), "it is pushed as a change of the newest state: {text}");
+    assert_eq!(machine.restore("newest", &[]).0, 0);
+    assert_eq!(std::fs::read_to_string(machine.at("newest/file")).expect("a file"), "first");
+}
