@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::seal::{RawKey, Unlocker};
+use volume_syncing_controller::secret::Secret;
+use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
 
 /// A machine with one remote.
 pub struct Machine {
@@ -36,6 +39,46 @@ impl Machine {
         ];
         let remote = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Machine::new(remote, "bucket/some/path")
+    }
+
+    /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names, reached at another address when
+    /// one is given; `None` when no store is named.
+    pub fn real(address: Option<&str>) -> Option<Machine> {
+        let endpoint = std::env::var("IT_S3_ENDPOINT").ok()?;
+        let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} goes with IT_S3_ENDPOINT"));
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).expect("random numbers");
+        let path = format!("{}/it-{}", given("IT_S3_BUCKET"), data_encoding::HEXLOWER.encode(&random));
+        let pairs = [
+            ("REMOTE_TYPE", "s3".to_string()),
+            ("REMOTE_ENDPOINT", address.map_or(endpoint, ToString::to_string)),
+            ("REMOTE_ACCESS_KEY_ID", given("IT_S3_ACCESS_KEY")),
+            ("REMOTE_SECRET_ACCESS_KEY", given("IT_S3_SECRET_KEY")),
+        ];
+        let remote = pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Some(Machine::new(remote, path.leak()))
+    }
+
+    /// The same remote for a test that uses the rooms themselves.
+    pub fn bucket(&self) -> Bucket {
+        let given = |name: &str| self.remote.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let config = match (given("REMOTE_ENDPOINT"), self.path.split_once('/')) {
+            (Some(endpoint), Some((bucket, prefix))) => RemoteConfig::S3(Box::new(S3Config {
+                endpoint: Some(endpoint),
+                bucket: bucket.into(),
+                prefix: prefix.into(),
+                access_key_id: given("REMOTE_ACCESS_KEY_ID").map(Secret::new),
+                secret_access_key: given("REMOTE_SECRET_ACCESS_KEY").map(Secret::new),
+                ..S3Config::default()
+            })),
+            _ => RemoteConfig::Local { folder: self.at("remote"), path: self.path.into() },
+        };
+        Bucket::connect(&config).expect("a bucket")
+    }
+
+    /// The machine's key.
+    pub fn unlocker(&self) -> Unlocker {
+        Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
