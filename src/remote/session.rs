@@ -301,6 +301,11 @@ impl Memory {
             Some(receipt) => self.finish(receipt)?,
             None => self.forget_next_index()?,
         }
+        self.forget_restore()
+    }
+
+    /// Drops the note of a restore that was begun.
+    pub fn forget_restore(&self) -> Result<(), SessionError> {
         self.state.remove(RESTORING)?;
         Ok(())
     }

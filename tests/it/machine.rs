@@ -41,6 +41,11 @@ impl Machine {
         Machine::new(remote, "bucket/some/path")
     }
 
+    /// A new home with the same key, at an in-process store.
+    pub fn beside(&self, s3: &S3) -> Machine {
+        Machine { key: self.key.clone(), ..Machine::s3(s3) }
+    }
+
     /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names, reached at another address when
     /// one is given; `None` when no store is named.
     pub fn real(address: Option<&str>) -> Option<Machine> {

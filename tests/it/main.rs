@@ -4,6 +4,7 @@
 mod adversary;
 mod contention;
 mod engine;
+mod faults;
 mod golden;
 mod longlog;
 mod machine;
