@@ -6,6 +6,7 @@ mod contention;
 mod engine;
 mod faults;
 mod golden;
+mod kills;
 mod longlog;
 mod machine;
 mod model;
