@@ -26,6 +26,11 @@ impl Machine {
         Machine::new(Vec::new(), "demo")
     }
 
+    /// Its remote is a folder, and its key is this one.
+    pub fn with_key(key: &str) -> Machine {
+        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo" }
+    }
+
     /// Its remote is an in-process store.
     pub fn s3(s3: &S3) -> Machine {
         let pairs = [
