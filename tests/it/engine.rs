@@ -65,18 +65,6 @@ fn each_push_is_a_point_that_comes_back() {
 }
 
 #[test]
-fn an_edit_that_keeps_length_and_mtime_is_pushed() {
-    let machine = Machine::local();
-    machine.write("file", vec![b'a'; 5000]);
-    assert_eq!(machine.push(&[]).0, 0);
-    let path = machine.at("volume/file");
-    let times = std::fs::metadata(&path).expect("metadata").modified().expect("a time");
-    std::fs::write(&path, vec![b'b'; 5000]).expect("written");
-    std::fs::File::options().write(true).open(&path).expect("a file").set_modified(times).expect("a time");
-    assert!(machine.push(&[]).1.contains("changed=1"));
-}
-
-#[test]
 fn small_changes_cost_few_requests_and_bytes() {
     let s3 = S3::start();
     let machine = Machine::s3(&s3);

@@ -3,6 +3,7 @@
 
 mod adversary;
 mod engine;
+mod fidelity;
 mod golden;
 mod longlog;
 mod machine;
