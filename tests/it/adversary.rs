@@ -1,6 +1,7 @@
 //! Somebody who may change all that is stored: whatever is changed, cut, lengthened, exchanged or brought back is
 //! refused, with the object's name.
 
+mod readable;
 mod restored;
 mod shelf;
 

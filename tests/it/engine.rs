@@ -225,31 +225,6 @@ fn damage_is_named_and_never_restored() {
 }
 
 #[test]
-fn no_stored_object_shows_a_name_or_content() {
-    let machine = Machine::local();
-    let random = noise(77, 400_000);
-    machine.write("a-telling-file-name", "a sentence nobody else should read. ".repeat(500));
-    machine.write("another-telling-name", &random);
-    assert_eq!(machine.push(&["--compression", "none"]).0, 0);
-    let needles: Vec<Vec<u8>> =
-        [&b"a-telling-file-name"[..], b"another-telling", b"a sentence nobody else"].iter().map(|n| n.to_vec()).collect();
-    let windows: Vec<&[u8]> = random.chunks(16).step_by(97).collect();
-    let mut folders = vec![machine.at("remote")];
-    while let Some(folder) = folders.pop() {
-        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let stored = std::fs::read(&path).expect("a file");
-            for needle in needles.iter().map(Vec::as_slice).chain(windows.iter().copied()) {
-                assert!(!stored.windows(needle.len()).any(|window| window == needle), "{} shows plaintext", path.display());
-            }
-        }
-    }
-}
-
-#[test]
 fn a_push_killed_at_any_moment_leaves_a_complete_state() {
     const KILLS: u32 = 300;
     let machine = Machine::local();
