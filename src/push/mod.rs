@@ -217,7 +217,7 @@ async fn push_to(request: &Push<'_>, memory: &mut Memory, head: Option<Commit>, 
         request.force,
     );
     let bytes_new = packed.bytes_new;
-    let assembled = assemble(memory, tree_seq, identity, packed, deletes == Deletes::Carried, writer.as_mut(), stop).await?;
+    let assembled = assemble(memory, tree_seq, identity, packed, deletes, writer.as_mut(), stop).await?;
     let mut outcome = outcome_of(&report, &assembled, deletes, base.seq);
     outcome.bytes_new = bytes_new;
     outcome.dry_run = request.dry_run;
@@ -337,7 +337,7 @@ async fn assemble(
     tree_seq: u64,
     identity: PackIdentity,
     packed: Packed,
-    deletes: bool,
+    deletes: Deletes,
     writer: Option<&mut Writer>,
     stop: &Stop,
 ) -> Result<Assembled, PushError> {
@@ -368,9 +368,12 @@ async fn assemble(
 
 fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, head: u64) -> Outcome {
     let state = assembled.tally.state;
+    let count = report.deletes.count - assembled.displaced;
     let held = match deletes {
-        Deletes::Held(reason) => Some(Held { count: report.deletes.count, reason, hash: report.deletes.hash }),
-        Deletes::Carried => None,
+        Deletes::Held(reason) if count > 0 => {
+            Some(Held { count, replacing: assembled.replacing, reason, hash: report.deletes.hash })
+        }
+        _ => None,
     };
     Outcome {
         commit: head,
