@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 /// A machine with one remote.
 pub struct Machine {
     home: tempfile::TempDir,
+    memory: Option<tempfile::TempDir>,
     key: String,
     pub remote: Vec<(String, String)>,
     pub path: &'static str,
@@ -16,7 +17,8 @@ pub struct Machine {
 
 impl Machine {
     fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
-        let mut machine = Machine { home: tempfile::tempdir().expect("a folder"), key: String::new(), remote, path };
+        let home = tempfile::tempdir().expect("a folder");
+        let mut machine = Machine { home, memory: None, key: String::new(), remote, path };
         machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();
         machine
     }
@@ -24,6 +26,19 @@ impl Machine {
     /// Its remote is a folder.
     pub fn local() -> Machine {
         Machine::new(Vec::new(), "demo")
+    }
+
+    /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
+    /// would else wait for the disk many thousand times.
+    pub fn local_in_memory() -> Machine {
+        let mut machine = Machine::local();
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        for name in ["volume", "remote"] {
+            std::fs::create_dir(memory.path().join(name)).expect("a folder");
+            std::os::unix::fs::symlink(memory.path().join(name), machine.at(name)).expect("a link");
+        }
+        machine.memory = Some(memory);
+        machine
     }
 
     /// Its remote is an in-process store.
@@ -36,6 +51,11 @@ impl Machine {
         ];
         let remote = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Machine::new(remote, "bucket/some/path")
+    }
+
+    /// The key that opens its vault.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
