@@ -8,6 +8,7 @@
 mod assemble;
 mod batch;
 mod capture;
+mod copy;
 mod merge;
 mod outcome;
 mod pipeline;
@@ -223,7 +224,7 @@ async fn push_to(request: &Push<'_>, memory: &mut Memory, head: Option<Commit>, 
     outcome.dry_run = request.dry_run;
     if let Some(writer) = &mut writer {
         publish(memory, writer, assembled, tree_seq, &mut outcome, stop).await?;
-        merge::merge_if_due(memory, writer, stop).await?;
+        merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
     }
     Ok(outcome)
 }

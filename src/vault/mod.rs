@@ -13,6 +13,7 @@ pub mod open;
 pub mod pack;
 pub mod point;
 pub mod publish;
+pub mod ranges;
 pub mod receipt;
 pub mod record;
 pub mod slot;

@@ -12,6 +12,7 @@ use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
 /// A machine with one remote.
 pub struct Machine {
     home: tempfile::TempDir,
+    memory: Option<tempfile::TempDir>,
     key: String,
     pub remote: Vec<(String, String)>,
     pub path: &'static str,
@@ -19,7 +20,8 @@ pub struct Machine {
 
 impl Machine {
     fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
-        let mut machine = Machine { home: tempfile::tempdir().expect("a folder"), key: String::new(), remote, path };
+        let home = tempfile::tempdir().expect("a folder");
+        let mut machine = Machine { home, memory: None, key: String::new(), remote, path };
         machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();
         machine
     }
@@ -31,7 +33,20 @@ impl Machine {
 
     /// Its remote is a folder, and its key is this one.
     pub fn with_key(key: &str) -> Machine {
-        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo" }
+        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo", memory: None }
+    }
+
+    /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
+    /// would else wait for the disk many thousand times.
+    pub fn local_in_memory() -> Machine {
+        let mut machine = Machine::local();
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        for name in ["volume", "remote"] {
+            std::fs::create_dir(memory.path().join(name)).expect("a folder");
+            std::os::unix::fs::symlink(memory.path().join(name), machine.at(name)).expect("a link");
+        }
+        machine.memory = Some(memory);
+        machine
     }
 
     /// Its remote is an in-process store.
@@ -89,6 +104,11 @@ impl Machine {
     /// The machine's key.
     pub fn unlocker(&self) -> Unlocker {
         Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
+    }
+
+    /// The key that opens its vault.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     pub fn at(&self, name: &str) -> PathBuf {

@@ -3,10 +3,9 @@
 
 mod adversary;
 mod contention;
-mod engine;
-mod faults;
 mod displaced;
 mod engine;
+mod faults;
 mod fidelity;
 mod golden;
 mod kills;
