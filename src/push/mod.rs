@@ -12,10 +12,12 @@ mod copy;
 mod merge;
 mod outcome;
 mod pipeline;
+mod rescue;
 mod spool;
 
 pub use capture::CaptureOptions;
 pub use outcome::{Ending, Held, Outcome};
+pub use rescue::Rescue;
 
 use self::assemble::{Assembled, Assembly};
 use self::batch::Memo;
@@ -85,6 +87,14 @@ pub enum PushError {
     /// The local index or spool.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Another writer took over while this one pushed.
+    #[error("{error}; {rescue}")]
+    Overtaken {
+        /// Who, and when.
+        error: Box<VaultError>,
+        /// What became of this push.
+        rescue: Rescue,
+    },
     /// Asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -107,6 +117,7 @@ impl Fault for PushError {
             PushError::Vault(error) => error.kind(),
             PushError::Session(error) => error.kind(),
             PushError::Index(_) => Kind::Volume,
+            PushError::Overtaken { error, .. } => error.kind(),
             PushError::Stopped(_) => Kind::Unfinished,
             PushError::NextStage => Kind::Bug,
         }
@@ -121,6 +132,7 @@ impl Fault for PushError {
             PushError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
+            PushError::Overtaken { rescue, .. } => Some(rescue.hint()),
             PushError::Stopped(_) => Some("nothing was published; run again".into()),
             PushError::NextStage => None,
         }
@@ -415,7 +427,9 @@ async fn publish(
     let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
     memory.note_intent(id, hash, &receipt)?;
     let plan_at = writer.base.plan_at;
-    writer.publish(&sealed, state, plan_at, stop).await?;
+    if let Err(error) = writer.publish(&sealed, state, plan_at, stop).await {
+        return Err(rescue::keep(writer, &sealed, error, stop).await);
+    }
     memory.finish(&receipt)?;
     outcome.commit = id.a;
     outcome.published = true;

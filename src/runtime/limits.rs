@@ -84,6 +84,10 @@ pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(120);
 pub const TAKEOVER_POLL: Duration = Duration::from_secs(1);
 /// Tries of a claim that other claims keep overtaking.
 pub const CLAIM_TRIES: u32 = 16;
+/// Epochs that a claim looks through for orphans: more are only left where deletes were denied for long.
+pub const SWEEP_EPOCHS: usize = 64;
+/// Orphans that a claim deletes, so that a pass is not kept waiting for long; the next claim goes on.
+pub const SWEEP_DELETES: usize = 1000;
 /// The mass-deletion fuse: up to this many deletes always pass.
 pub const FUSE_FILES: u64 = 50;
 /// The mass-deletion fuse: up to this share of all entries passes, in percent.

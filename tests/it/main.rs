@@ -14,6 +14,7 @@ mod machine;
 mod model;
 mod properties;
 mod refusals;
+mod rescue;
 mod s3;
 mod tidy;
 mod verbs;
