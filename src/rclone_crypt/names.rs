@@ -144,13 +144,20 @@ impl Names {
 
     /// Decrypts one name, beside the mark of an old version that the last one may have.
     fn open(&self, name: &str, place: Place) -> Result<Vec<u8>, NameProblem> {
-        let standard = spelling::from_store(name);
-        let text = std::str::from_utf8(&standard).ok();
+        let opened = self.open_standard(&spelling::from_store(name), place);
+        match spelling::from_store_unquoted(name) {
+            Some(unquoted) if opened == Err(NameProblem::NotObfuscated) => self.open_standard(&unquoted, place),
+            _ => opened,
+        }
+    }
+
+    fn open_standard(&self, standard: &[u8], place: Place) -> Result<Vec<u8>, NameProblem> {
+        let text = std::str::from_utf8(standard).ok();
         match text.filter(|_| place == Place::Last).and_then(version::split) {
             // A file that is called like a mark has no name beside it.
             Some((bare, mark)) if bare.is_empty() => Ok(mark.as_bytes().to_vec()),
             Some((bare, mark)) => Ok(version::join(&self.open_bare(bare.as_bytes())?, mark)),
-            None => self.open_bare(&standard),
+            None => self.open_bare(standard),
         }
     }
 

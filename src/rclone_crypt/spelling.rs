@@ -31,6 +31,16 @@ pub(super) fn from_store(name: &str) -> Vec<u8> {
     STANDARD.write(&STORED.read(name.as_bytes()))
 }
 
+/// [`from_store`] for a name whose quotation marks quote nothing.
+///
+/// Obfuscation may rotate a character into the one that quotes. rclone then stores two, which it takes for one that was
+/// quoted, and reads back a name that is longer by a character; so did the name that was encrypted have one.
+pub(super) fn from_store_unquoted(name: &str) -> Option<Vec<u8>> {
+    let doubled = [QUOTE, QUOTE].iter().collect::<String>();
+    let standard = String::from_utf8(from_store(name)).ok()?;
+    standard.contains(&doubled).then(|| standard.replace(&doubled, QUOTE.encode_utf8(&mut [0; 4])).into_bytes())
+}
+
 /// A name in the standard spelling as it is called on a disk.
 pub(super) fn to_disk(name: &[u8]) -> Vec<u8> {
     DISK.write(&STANDARD.read(name))

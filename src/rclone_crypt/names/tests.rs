@@ -122,6 +122,9 @@ fn obfuscated_names_are_rotated_back() {
         ("49.6/99.23/150.890/53-v2001-02-03-040506-123.!!lipps", "1/12/123/!hello-v2001-02-03-040506-123"),
         ("49.6/99.23/150.890/162.uryyB-v2001-02-03-040506-123.GKG", "1/12/123/hello-v2001-02-03-040506-123.txt"),
         ("!.odd‛FF", "odd\\xff"),
+        // Rotated into a quotation mark; rclone itself reads two characters here.
+        ("128.‛‛k", "’g"),
+        ("255.‛‛m‛‛l", "’g’f"),
     ] {
         assert_eq!(path(&all, key).as_deref(), Ok(plain));
     }
