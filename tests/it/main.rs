@@ -8,6 +8,7 @@ mod longlog;
 mod machine;
 mod model;
 mod properties;
+mod rclone_crypt;
 mod refusals;
 mod s3;
 mod tidy;
