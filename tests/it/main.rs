@@ -13,6 +13,7 @@ mod longlog;
 mod machine;
 mod model;
 mod properties;
+mod rclone_crypt;
 mod refusals;
 mod rescue;
 mod s3;
