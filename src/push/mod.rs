@@ -8,6 +8,7 @@
 mod assemble;
 mod batch;
 mod capture;
+mod copy;
 mod merge;
 mod outcome;
 mod pipeline;
@@ -165,6 +166,10 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
         }
         other => other?,
     };
+    if !request.dry_run {
+        // By force, the volume as it is has become the state.
+        memory.forget_restore()?;
+    }
     outcome.new_vault = probed.is_some();
     outcome.requests = request.bucket.requests();
     outcome.elapsed = clock::now().duration_since(began);
@@ -180,6 +185,7 @@ fn facts(request: &Push<'_>, memory: &Memory, head: Option<&Commit>) -> Result<P
         head: head.map(|head| (head.seq, head.directory().labels.pod.clone())),
         seen: memory.receipt.as_ref().map(|receipt| receipt.seq),
         current: memory.current,
+        restoring: memory.interrupted_restore()?.is_some(),
     })
 }
 
@@ -224,13 +230,13 @@ async fn push_to(request: &Push<'_>, memory: &mut Memory, head: Option<Commit>, 
         request.force,
     );
     let bytes_new = packed.bytes_new;
-    let assembled = assemble(memory, tree_seq, identity, packed, deletes == Deletes::Carried, writer.as_mut(), stop).await?;
+    let assembled = assemble(memory, tree_seq, identity, packed, deletes, writer.as_mut(), stop).await?;
     let mut outcome = outcome_of(&report, &assembled, deletes, base.seq);
     outcome.bytes_new = bytes_new;
     outcome.dry_run = request.dry_run;
     if let Some(writer) = &mut writer {
         publish(memory, writer, assembled, tree_seq, &mut outcome, stop).await?;
-        merge::merge_if_due(memory, writer, stop).await?;
+        merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
     }
     Ok(outcome)
 }
@@ -347,7 +353,7 @@ async fn assemble(
     tree_seq: u64,
     identity: PackIdentity,
     packed: Packed,
-    deletes: bool,
+    deletes: Deletes,
     writer: Option<&mut Writer>,
     stop: &Stop,
 ) -> Result<Assembled, PushError> {
@@ -381,9 +387,12 @@ async fn assemble(
 
 fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, head: u64) -> Outcome {
     let state = assembled.tally.state;
+    let count = report.deletes.count - assembled.displaced;
     let held = match deletes {
-        Deletes::Held(reason) => Some(Held { count: report.deletes.count, reason, hash: report.deletes.hash }),
-        Deletes::Carried => None,
+        Deletes::Held(reason) if count > 0 => {
+            Some(Held { count, replacing: assembled.replacing, reason, hash: report.deletes.hash })
+        }
+        _ => None,
     };
     Outcome {
         commit: head,

@@ -7,7 +7,6 @@ use crate::runtime::Stop;
 use crate::seal::{ContentId, random_bytes};
 use crate::store::{Fencing, StoreError, probe, recheck};
 use crate::tree::RelPath;
-use crate::vault::container::HEADER_BYTES;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Indexed, LocalStamp};
 use crate::vault::log::Commit;
@@ -310,6 +309,11 @@ impl Memory {
             Some(receipt) => self.finish(receipt)?,
             None => self.forget_next_index()?,
         }
+        self.forget_restore()
+    }
+
+    /// Drops the note of a restore that was begun.
+    pub fn forget_restore(&self) -> Result<(), SessionError> {
         self.state.remove(RESTORING)?;
         Ok(())
     }
@@ -469,6 +473,3 @@ pub async fn probe_new(vault_bucket: &crate::store::Bucket, stop: &Stop) -> Resu
     }
     Ok(fencing)
 }
-
-/// Bytes of an object's header, for those who ask for a range behind it.
-pub const HEADER: u64 = HEADER_BYTES as u64;

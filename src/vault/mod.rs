@@ -14,6 +14,7 @@ pub mod orphans;
 pub mod pack;
 pub mod point;
 pub mod publish;
+pub mod ranges;
 pub mod receipt;
 pub mod record;
 pub mod rescue;
