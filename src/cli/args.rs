@@ -295,7 +295,7 @@ pub struct Snapshots {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
-    /// Also list commits that changed nothing: claims, releases, progress of a push
+    /// Also list what changed nothing: claims, releases, progress of a push, claims that were closed for rescues
     #[arg(short = 'a', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub all: bool,

@@ -134,7 +134,7 @@ impl Line {
             bytes: directory.state.bytes,
             pod: directory.labels.pod.clone(),
             epoch: directory.epoch,
-            flags: names.chain(follows.map(|_| "rescue")).collect(),
+            flags: names.chain(follows.map(|_| if only_closes(directory) { "closed" } else { "rescue" })).collect(),
             follows,
         }
     }

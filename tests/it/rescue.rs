@@ -201,6 +201,8 @@ fn what_a_killed_push_left_is_gone_after_the_next_but_one_claim() {
     assert!(machine.at("oldest/goes").exists() && !machine.at("oldest/packs").exists());
     let listed = machine.run(&["snapshots", "-s", machine.path]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("rescue"), "what closes a claim is no restore point");
+    let listed = machine.run(&["snapshots", "-s", machine.path, "--all"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.contains("rescue:") && line.contains("closed")));
 
     // The next push of the claim that looked through what was left says so, and the claim after it goes on from there.
     std::fs::write(machine.at("newer/more"), "more").expect("a file");
