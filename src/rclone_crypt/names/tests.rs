@@ -24,6 +24,10 @@ fn sealed(plain: &[u8]) -> String {
     let mut bytes = plain.to_vec();
     let padding = 16 - plain.len() % 16;
     bytes.resize(plain.len() + padding, u8::try_from(padding).unwrap());
+    sealed_blocks(bytes)
+}
+
+fn sealed_blocks(mut bytes: Vec<u8>) -> String {
     RcloneKeys::derive(&Secret::new(Vec::new()), None).seal_name(&mut bytes);
     BASE32HEX_NOPAD.encode(&bytes).to_lowercase()
 }
@@ -77,6 +81,9 @@ fn names_that_do_not_decrypt_say_why() {
         ("p0e52nreeaj0a5ea7s64m4j72s/", NameProblem::Length),
     ] {
         assert_eq!(path(&standard, key), Err(problem), "{key}");
+    }
+    for blocks in [b"padding of two\x01\x02", b"padding of none\0", b"seventeen of it\x11"] {
+        assert_eq!(path(&standard, &sealed_blocks(blocks.to_vec())), Err(NameProblem::Padding));
     }
     let longest = |bytes: usize| BASE32HEX_NOPAD.encode(&vec![0; bytes]);
     assert_eq!(path(&standard, &longest(2064)), Err(NameProblem::Length));
