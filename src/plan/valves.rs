@@ -25,6 +25,12 @@ pub enum Refusal {
         /// Entries at the remote.
         remote: u64,
     },
+    /// A restore did not come to its end.
+    #[error("a restore into the volume {volume} was begun and not finished: it may hold parts of two states")]
+    HalfRestored {
+        /// The volume.
+        volume: String,
+    },
     /// Somebody else pushed since.
     #[error("the remote has moved on to commit {head} (by {by}) since this volume last saw it at commit {seen}")]
     RemoteMoved {
@@ -102,6 +108,9 @@ impl Fault for Refusal {
             }
             Refusal::NoReceipt { .. } => {
                 "run `remote-to-local-sync --adopt` first: it merges, and deletes nothing. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f)"
+            }
+            Refusal::HalfRestored { .. } => {
+                "run `remote-to-local-sync` again: it continues. To push the volume as it is: --force-even-if-remote-would-be-cleared (-f)"
             }
             Refusal::RemoteMoved { .. } => {
                 "run `remote-to-local-sync` first. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f); the state before stays a restore point"
@@ -193,12 +202,17 @@ pub struct PushFacts {
     pub seen: Option<u64>,
     /// Whether the receipt names the head.
     pub current: bool,
+    /// A restore into this volume was begun and not finished.
+    pub restoring: bool,
 }
 
 /// Whether a push may begin.
 pub fn admit_push(facts: &PushFacts, force: bool) -> Result<(), Refusal> {
     if force {
         return Ok(());
+    }
+    if facts.restoring {
+        return Err(Refusal::HalfRestored { volume: facts.volume.clone() });
     }
     let remote = facts.remote_entries;
     match (&facts.head, facts.seen) {
@@ -336,6 +350,7 @@ mod tests {
             head: Some((4, "pod".into())),
             seen: Some(4),
             current: true,
+            restoring: false,
         }
     }
 
@@ -346,6 +361,7 @@ mod tests {
             PushFacts { seen: None, current: false, ..facts() },
             PushFacts { seen: Some(3), current: false, ..facts() },
             PushFacts { volume_empty: true, ..facts() },
+            PushFacts { restoring: true, ..facts() },
         ];
         for case in cases {
             let refusal = admit_push(&case, false).unwrap_err();
