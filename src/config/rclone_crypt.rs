@@ -94,13 +94,25 @@ fn crypt(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> Options {
     let directories = raw.directory_name_encryption.as_deref();
     options.directory_name_encryption = check.boolean("directory_name_encryption", directories, true);
     options.no_data_encryption = check.boolean("no_data_encryption", raw.no_data_encryption.as_deref(), false);
-    if let Some(suffix) = raw.suffix.as_deref() {
-        if suffix.contains('/') || suffix.chars().any(char::is_control) {
-            check.wrong("suffix", "has a slash or control characters", "write what names end in, such as .bin, or none");
-        }
-        options.suffix = if suffix.eq_ignore_ascii_case(NO_SUFFIX) { String::new() } else { suffix.to_string() };
+    if let Some(given) = raw.suffix.as_deref() {
+        options.suffix = suffix(given, check);
     }
     options
+}
+
+fn suffix(given: &str, check: &mut Check<'_>) -> String {
+    if given.contains('/') || given.chars().any(char::is_control) {
+        check.wrong("suffix", "has a slash or control characters", "write what names end in, such as .bin, or none");
+    }
+    if given.eq_ignore_ascii_case(NO_SUFFIX) {
+        return String::new();
+    }
+    if given.starts_with('.') {
+        return given.to_string();
+    }
+    // rclone puts the dot there itself, except in the first releases that had the option.
+    check.warnings.push(format!("{} does not begin with a dot, taken as .{given}, as rclone does", check.options.name("suffix")));
+    format!(".{given}")
 }
 
 const ENCRYPTIONS: [(&str, FilenameEncryption); 3] =
@@ -207,6 +219,14 @@ mod tests {
         assert_eq!(options.crypt.suffix, "");
         assert!(options.warnings.len() == 1 && options.warnings[0].contains("ENCRYPTED_SHOW_MAPPING"), "{:?}", options.warnings);
         assert!(!format!("{options:?}").contains(POTATO));
+    }
+
+    #[test]
+    fn a_suffix_has_a_dot_or_is_none() {
+        for (given, suffix, warnings) in [(".jpg", ".jpg", 0), ("jpg", ".jpg", 1), ("none", "", 0)] {
+            let options = read(&[("ENCRYPTED_PASSWORD", POTATO), ("ENCRYPTED_SUFFIX", given)]);
+            assert_eq!((options.crypt.suffix.as_str(), options.warnings.len()), (suffix, warnings), "{given}");
+        }
     }
 
     #[test]
