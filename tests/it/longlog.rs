@@ -43,7 +43,8 @@ impl Pushes<'_> {
     fn push(&self) -> u64 {
         let request = Push {
             bucket: self.bucket.clone(),
-            unlocker: Unlocker::Raw(RawKey::parse(self.machine.key()).expect("a key")),
+            unlocker: Some(Unlocker::Raw(RawKey::parse(self.machine.key()).expect("a key"))),
+            plain: Default::default(),
             local: &self.local,
             capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
             force: false,
