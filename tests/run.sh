@@ -61,7 +61,9 @@ command -v python3 >/dev/null || fail "python3 is needed: it creates MinIO's buc
 minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
 IT_RCLONE=$(tests/tools.sh rclone)
-export IT_PYTHON IT_RCLONE
+IT_FAKE_GCS=$(tests/tools.sh fake-gcs)
+IT_AZURITE=$(tests/tools.sh azurite)
+export IT_PYTHON IT_RCLONE IT_FAKE_GCS IT_AZURITE
 
 say "units"
 cargo test --locked --lib --bins

@@ -16,6 +16,7 @@ mod plain;
 mod properties;
 mod rclone_crypt;
 mod refusals;
+mod remotes;
 mod rescue;
 mod s3;
 mod tidy;
