@@ -36,6 +36,17 @@ use crate::vault::writer::Takeover;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+/// How to read what rclone crypt wrote.
+#[derive(Debug, Clone)]
+pub struct CryptSource {
+    /// Where it lies.
+    pub bucket: Bucket,
+    /// How it was encrypted.
+    pub options: crate::rclone_crypt::Options,
+    /// Whether it was said that this is what lies there; otherwise it may be a vault.
+    pub is_named: bool,
+}
+
 /// What a restore needs.
 #[derive(Debug)]
 pub struct Restore {
@@ -43,6 +54,8 @@ pub struct Restore {
     pub bucket: Bucket,
     /// With which key; none for the plain layout.
     pub unlocker: Option<Unlocker>,
+    /// How to read what rclone crypt wrote, if that may lie there.
+    pub crypt: Option<CryptSource>,
     /// Do not list a plain remote: what its manifest says is there.
     pub trust_manifest: bool,
     /// To where.
@@ -96,6 +109,15 @@ pub enum RestoreError {
     /// The plain layout.
     #[error(transparent)]
     Plain(#[from] PlainError),
+    /// The password of rclone crypt.
+    #[error(transparent)]
+    Crypt(#[from] crate::rclone_crypt::OptionsError),
+    /// Nothing there has a name that rclone crypt made with these options.
+    #[error("{place} is no vault, and no object there has a name that rclone crypt made with this password and these options")]
+    NotOfCrypt {
+        /// The remote.
+        place: String,
+    },
     /// The volume is too small.
     #[error("the restore needs {needed} bytes, but {path} has {available} available")]
     NoSpace {
@@ -128,6 +150,8 @@ impl Fault for RestoreError {
             RestoreError::Vault(error) => error.kind(),
             RestoreError::Session(error) => error.kind(),
             RestoreError::Plain(error) => error.kind(),
+            RestoreError::Crypt(error) => error.kind(),
+            RestoreError::NotOfCrypt { .. } => Kind::Refused,
             RestoreError::Index(_) | RestoreError::NoSpace { .. } => Kind::Volume,
             RestoreError::Stopped(_) => Kind::Unfinished,
         }
@@ -140,6 +164,12 @@ impl Fault for RestoreError {
             RestoreError::Vault(error) => error.hint(),
             RestoreError::Session(error) => error.hint(),
             RestoreError::Plain(error) => error.hint(),
+            RestoreError::Crypt(error) => error.hint(),
+            RestoreError::NotOfCrypt { .. } => Some(
+                "check the remote path, ENCRYPTED_PASSWORD, ENCRYPTED_PASSWORD2, ENCRYPTED_FILENAME_ENCRYPTION and \
+                 ENCRYPTED_DIRECTORY_NAME_ENCRYPTION"
+                    .into(),
+            ),
             RestoreError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
@@ -155,9 +185,21 @@ impl Fault for RestoreError {
 pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
     let began = clock::now();
     check_root(request)?;
-    let mut outcome = match &request.unlocker {
-        Some(unlocker) => restore_sealed(request, unlocker, stop).await?,
-        None => plain::restore(request, stop).await?,
+    let mut outcome = match (&request.unlocker, &request.crypt) {
+        (_, Some(source)) if source.is_named => plain::restore_crypt(request, source, stop).await?,
+        (Some(unlocker), Some(source)) => match restore_sealed(request, unlocker, stop).await {
+            // No vault, but something: the password that would open one may be rclone's.
+            Err(RestoreError::Vault(error @ VaultError::NotAVault { .. })) => {
+                tracing::debug!(%error, "looking whether rclone crypt wrote it");
+                match plain::restore_crypt(request, source, stop).await {
+                    Err(RestoreError::NotOfCrypt { .. }) => return Err(error.into()),
+                    restored => restored?,
+                }
+            }
+            restored => restored?,
+        },
+        (Some(unlocker), None) => restore_sealed(request, unlocker, stop).await?,
+        (None, _) => plain::restore(request, stop).await?,
     };
     if outcome.action.is_none() && !request.allow_empty {
         return Err(Refusal::RemoteEmpty.into());

@@ -1,6 +1,7 @@
 //! What can go wrong at the remote, and what each answer of a store means.
 
 use crate::fault::{Fault, Kind};
+use crate::tree::Shown;
 use std::fmt;
 
 /// What was asked of the store.
@@ -47,7 +48,7 @@ pub struct Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "could not {} '{}' in {}", self.act.verb(), self.key, self.place)
+        write!(out, "could not {} '{}' in {}", self.act.verb(), Shown(self.key.as_bytes()), self.place)
     }
 }
 
