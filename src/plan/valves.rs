@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The remote is proven empty and the caller does not accept that.
     #[error("the remote is empty: there is nothing to restore")]
     RemoteEmpty,
+    /// An older state of a plain remote was asked for.
+    #[error("a remote without encryption keeps only its newest state: there are no restore points")]
+    NoPoints,
     /// A restore would delete much.
     #[error("the restore would delete {count} of {of} local entries")]
     MassDelete {
@@ -132,6 +135,9 @@ impl Fault for Refusal {
             }
             Refusal::RemoteEmpty => {
                 "check -s/--src; with --allow-empty=true (the default) an application may start on an empty remote"
+            }
+            Refusal::NoPoints => {
+                "leave out --at. With a key (ENCRYPTED_PASSWORD) every push makes a restore point; a bucket with versioning keeps old objects itself"
             }
             Refusal::MassDelete { .. } => "--no-delete (-x) keeps them; --force-delete-local-dir (-n) deletes them",
         };

@@ -12,6 +12,7 @@ mod kills;
 mod longlog;
 mod machine;
 mod model;
+mod plain;
 mod properties;
 mod rclone_crypt;
 mod refusals;
