@@ -13,5 +13,6 @@ mod model;
 mod properties;
 mod refusals;
 mod s3;
+mod space;
 mod tidy;
 mod verbs;
