@@ -2,6 +2,7 @@
 //! says why. What it leaves is the old state, the new one, or a volume that nobody takes for whole.
 
 mod listing;
+mod toxics;
 
 use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Seen, Verb};
