@@ -60,8 +60,9 @@ PYTHON
 command -v python3 >/dev/null || fail "python3 is needed: it creates MinIO's bucket and runs the second reader of the format"
 minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
+IT_RCLONE=$(tests/tools.sh rclone)
 IT_TOXIPROXY=$(tests/tools.sh toxiproxy)
-export IT_PYTHON IT_TOXIPROXY
+export IT_PYTHON IT_RCLONE IT_TOXIPROXY
 
 say "units"
 cargo test --locked --lib --bins

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
+#   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
 #   tests/tools.sh python    a Python that has what tests/format needs
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
@@ -38,6 +39,23 @@ minio() {
     fi
     "$cache/minio" --version >/dev/null || fail "$cache/minio does not run: remove it and try again"
     echo "$cache/minio"
+}
+
+rclone() {
+    if [ -n "${RCLONE:-}" ]; then
+        [ -x "$RCLONE" ] || fail "RCLONE=$RCLONE is not an executable file"
+        echo "$RCLONE"
+        return
+    fi
+    if type -P rclone; then return; fi
+    if [ ! -x "$cache/rclone" ]; then
+        command -v go >/dev/null || fail "rclone is needed: put it on PATH, set RCLONE=/path/to/rclone, or install Go so that it can be built"
+        mkdir -p "$cache"
+        say "building rclone with Go into $cache (once, several minutes)"
+        GOBIN=$cache go install github.com/rclone/rclone@latest >&2
+    fi
+    "$cache/rclone" version >/dev/null || fail "$cache/rclone does not run: remove it and try again"
+    echo "$cache/rclone"
 }
 
 python() {
@@ -88,7 +106,8 @@ toxiproxy() {
 
 case "${1:-}" in
     minio) minio ;;
+    rclone) rclone ;;
     python) python ;;
     toxiproxy) toxiproxy ;;
-    *) fail "usage: tests/tools.sh minio|python|toxiproxy" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|python|toxiproxy" ;;
 esac

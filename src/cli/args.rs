@@ -160,7 +160,7 @@ pub struct SyncToRemote {
     /// Remote path to push to: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 'd', long, value_name = "REMOTE_PATH", default_value = "/")]
     pub dst: String,
-    /// Keep at the remote what is gone locally
+    /// Keep at the remote what is gone locally, unless something else has taken its place
     #[arg(short = 'x', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub no_delete: bool,

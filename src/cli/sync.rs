@@ -73,6 +73,9 @@ fn say_pushed(outcome: &push::Outcome, place: &str) {
             HoldReason::NotWanted => "--no-delete".to_string(),
         };
         tracing::warn!(deletes_held = held.count, "{} held back: {why}", count(held.count, "delete"));
+        if held.replacing > 0 {
+            tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
+        }
     }
     let word = match (outcome.dry_run, outcome.published, outcome.ending()) {
         (true, ..) => "dry run: would push",
@@ -203,6 +206,7 @@ fn say_restored(outcome: &restore::Outcome, place: &str) {
     }
     tracing::info!(
         commit = outcome.commit,
+        rescue = outcome.rescue,
         placed = outcome.placed,
         kept = outcome.kept,
         removed = outcome.removed,

@@ -8,13 +8,16 @@
 mod assemble;
 mod batch;
 mod capture;
+mod copy;
 mod merge;
 mod outcome;
 mod pipeline;
+mod rescue;
 mod spool;
 
 pub use capture::CaptureOptions;
 pub use outcome::{Ending, Held, Outcome};
+pub use rescue::Rescue;
 
 use self::assemble::{Assembled, Assembly};
 use self::batch::Memo;
@@ -84,6 +87,14 @@ pub enum PushError {
     /// The local index or spool.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Another writer took over while this one pushed.
+    #[error("{error}; {rescue}")]
+    Overtaken {
+        /// Who, and when.
+        error: Box<VaultError>,
+        /// What became of this push.
+        rescue: Rescue,
+    },
     /// Asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -106,6 +117,7 @@ impl Fault for PushError {
             PushError::Vault(error) => error.kind(),
             PushError::Session(error) => error.kind(),
             PushError::Index(_) => Kind::Volume,
+            PushError::Overtaken { error, .. } => error.kind(),
             PushError::Stopped(_) => Kind::Unfinished,
             PushError::NextStage => Kind::Bug,
         }
@@ -120,6 +132,7 @@ impl Fault for PushError {
             PushError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
+            PushError::Overtaken { rescue, .. } => Some(rescue.hint()),
             PushError::Stopped(_) => Some("nothing was published; run again".into()),
             PushError::NextStage => None,
         }
@@ -223,13 +236,13 @@ async fn push_to(request: &Push<'_>, memory: &mut Memory, head: Option<Commit>, 
         request.force,
     );
     let bytes_new = packed.bytes_new;
-    let assembled = assemble(memory, tree_seq, identity, packed, deletes == Deletes::Carried, writer.as_mut(), stop).await?;
+    let assembled = assemble(memory, tree_seq, identity, packed, deletes, writer.as_mut(), stop).await?;
     let mut outcome = outcome_of(&report, &assembled, deletes, base.seq);
     outcome.bytes_new = bytes_new;
     outcome.dry_run = request.dry_run;
     if let Some(writer) = &mut writer {
         publish(memory, writer, assembled, tree_seq, &mut outcome, stop).await?;
-        merge::merge_if_due(memory, writer, stop).await?;
+        merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
     }
     Ok(outcome)
 }
@@ -343,7 +356,7 @@ async fn assemble(
     tree_seq: u64,
     identity: PackIdentity,
     packed: Packed,
-    deletes: bool,
+    deletes: Deletes,
     writer: Option<&mut Writer>,
     stop: &Stop,
 ) -> Result<Assembled, PushError> {
@@ -374,9 +387,12 @@ async fn assemble(
 
 fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, head: u64) -> Outcome {
     let state = assembled.tally.state;
+    let count = report.deletes.count - assembled.displaced;
     let held = match deletes {
-        Deletes::Held(reason) => Some(Held { count: report.deletes.count, reason, hash: report.deletes.hash }),
-        Deletes::Carried => None,
+        Deletes::Held(reason) if count > 0 => {
+            Some(Held { count, replacing: assembled.replacing, reason, hash: report.deletes.hash })
+        }
+        _ => None,
     };
     Outcome {
         commit: head,
@@ -417,7 +433,9 @@ async fn publish(
     let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
     memory.note_intent(id, hash, &receipt)?;
     let plan_at = writer.base.plan_at;
-    writer.publish(&sealed, state, plan_at, stop).await?;
+    if let Err(error) = writer.publish(&sealed, state, plan_at, stop).await {
+        return Err(rescue::keep(writer, &sealed, error, stop).await);
+    }
     memory.finish(&receipt)?;
     outcome.commit = id.a;
     outcome.published = true;

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Held {
     /// How many.
     pub count: u64,
+    /// Entries that wait with them: each is in the place of a directory.
+    pub replacing: u64,
     /// Why.
     pub reason: HoldReason,
     /// Approves exactly these.

@@ -1,7 +1,7 @@
 //! A machine to test on: a home, a key, a remote, and the built binary run there.
 
 use crate::s3::S3;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -12,6 +12,7 @@ use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
 /// A machine with one remote.
 pub struct Machine {
     home: tempfile::TempDir,
+    memory: Option<tempfile::TempDir>,
     key: String,
     pub remote: Vec<(String, String)>,
     pub path: &'static str,
@@ -19,7 +20,8 @@ pub struct Machine {
 
 impl Machine {
     fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
-        let mut machine = Machine { home: tempfile::tempdir().expect("a folder"), key: String::new(), remote, path };
+        let home = tempfile::tempdir().expect("a folder");
+        let mut machine = Machine { home, memory: None, key: String::new(), remote, path };
         machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();
         machine
     }
@@ -27,6 +29,24 @@ impl Machine {
     /// Its remote is a folder.
     pub fn local() -> Machine {
         Machine::new(Vec::new(), "demo")
+    }
+
+    /// Its remote is a folder, and its key is this one.
+    pub fn with_key(key: &str) -> Machine {
+        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo", memory: None }
+    }
+
+    /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
+    /// would else wait for the disk many thousand times.
+    pub fn local_in_memory() -> Machine {
+        let mut machine = Machine::local();
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        for name in ["volume", "remote"] {
+            std::fs::create_dir(memory.path().join(name)).expect("a folder");
+            std::os::unix::fs::symlink(memory.path().join(name), machine.at(name)).expect("a link");
+        }
+        machine.memory = Some(memory);
+        machine
     }
 
     /// Its remote is an in-process store.
@@ -66,7 +86,7 @@ impl Machine {
     /// A new home with the same key, at the same remote.
     pub fn twin(&self) -> Machine {
         let home = tempfile::tempdir().expect("a folder");
-        Machine { home, key: self.key.clone(), remote: self.remote.clone(), path: self.path }
+        Machine { home, key: self.key.clone(), remote: self.remote.clone(), path: self.path, memory: None }
     }
 
     /// Goes to the remote by another address.
@@ -97,13 +117,23 @@ impl Machine {
         Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
     }
 
+    /// The key that opens its vault.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     pub fn at(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
     /// The program in the machine's home, with the machine's environment and no other.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_volume-syncing-controller")), args)
+    }
+
+    /// The same with another copy of the program.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).current_dir(self.home.path()).env_clear().stdin(Stdio::null());
         command.env("HOME", self.home.path()).env("REMOTE_ROOT", self.at("remote")).env("HOSTNAME", "test-host");
         command.env("ENCRYPTED_PASSWORD", &self.key).envs(self.remote.iter().cloned());
@@ -137,32 +167,63 @@ pub fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Everything a restore must bring back, by path.
+/// Everything a restore must bring back, by path: type, mode, owner, size, time, extended attributes, content, and
+/// which names are one file.
 pub fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
+    let mut firsts: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    for path in paths(root) {
+        let whole = root.join(&path);
+        let meta = std::fs::symlink_metadata(&whole).expect("metadata");
+        let content = if meta.is_file() {
+            let first = firsts.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone());
+            format!("{} links, first {first:?}, hash of {:?}", meta.nlink(), content_mark(&whole))
+        } else if meta.is_symlink() {
+            format!("{:?}", std::fs::read_link(&whole).expect("a target"))
+        } else {
+            String::new()
+        };
+        let size = if meta.is_dir() { 0 } else { meta.size() };
+        let times = (meta.mtime(), meta.mtime_nsec());
+        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+        let said = format!("{mode:o} {}:{} {size} {times:?} {:?} {content}", owner.0, owner.1, xattrs(&whole));
+        all.insert(path, said);
+    }
+    all
+}
+
+/// All paths below a folder, sorted, without what the program keeps for itself.
+pub fn paths(root: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-            let meta = std::fs::symlink_metadata(&entry).expect("metadata");
-            let name = entry.strip_prefix(root).expect("below").to_path_buf();
-            if name == Path::new(".vsc") {
+        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let path = entry.path().strip_prefix(root).expect("below").to_path_buf();
+            if path == Path::new(".vsc") {
                 continue;
             }
-            let content = if meta.is_file() {
-                format!("{} links, hash of {:?}", meta.nlink(), content_mark(&entry))
-            } else if meta.is_symlink() {
-                format!("{:?}", std::fs::read_link(&entry).expect("a target"))
-            } else {
-                String::new()
-            };
-            let size = if meta.is_dir() { 0 } else { meta.size() };
-            let times = (meta.mtime(), meta.mtime_nsec());
-            all.insert(name, format!("{:o} {}:{} {size} {times:?} {content}", meta.mode(), meta.uid(), meta.gid()));
-            if meta.is_dir() {
-                folders.push(entry);
+            if entry.file_type().expect("a type").is_dir() {
+                folders.push(entry.path());
             }
+            all.insert(path);
         }
     }
+    all
+}
+
+fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut list = vec![0u8; 4096];
+    let length = rustix::fs::llistxattr(path, &mut list[..]).expect("the attributes' names");
+    let mut all: Vec<_> = list[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."))
+        .map(|name| {
+            let mut value = vec![0u8; 4096];
+            let length = rustix::fs::lgetxattr(path, name, &mut value[..]).expect("an attribute");
+            (String::from_utf8_lossy(name).into_owned(), value[..length].to_vec())
+        })
+        .collect();
+    all.sort();
     all
 }
 

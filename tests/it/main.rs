@@ -3,15 +3,19 @@
 
 mod adversary;
 mod contention;
+mod displaced;
 mod engine;
 mod faults;
+mod fidelity;
 mod golden;
 mod kills;
 mod longlog;
 mod machine;
 mod model;
 mod properties;
+mod rclone_crypt;
 mod refusals;
+mod rescue;
 mod s3;
 mod space;
 mod tidy;

@@ -18,6 +18,8 @@ use volume_syncing_controller::vault::verify::{Level, verify};
 /// The raw key and the passphrase that open the frozen vault.
 pub const KEY: &str = "vsckey1_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl91jkqO";
 pub const PASSPHRASE: &str = "made up words";
+/// What a fenced writer left; the frozen vault has none, so the vector of the same keys is put there.
+pub const FORK: &str = "fork/00000001-deadbeef/00000004";
 
 pub struct Shelf {
     pub bucket: Bucket,
@@ -34,6 +36,7 @@ impl Shelf {
         let mut shelf = Shelf { bucket, files: BTreeMap::new(), runtime };
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vault");
         shelf.fill(&root, &root);
+        shelf.files.insert(FORK.into(), frozen_fork());
         shelf.files.iter().for_each(|(key, bytes)| shelf.put(key, bytes.clone()));
         shelf
     }
@@ -113,6 +116,13 @@ impl Shelf {
     }
 }
 
+fn frozen_fork() -> Bytes {
+    let vectors = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vectors.json")).expect("the vectors");
+    let vectors: serde_json::Value = serde_json::from_slice(&vectors).expect("JSON");
+    let text = vectors["container fork"].as_str().expect("a fork");
+    data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hexadecimal digits").into()
+}
+
 /// Which object a key names.
 pub fn object(key: &str) -> ObjectId {
     match key.split('/').collect::<Vec<_>>()[..] {
@@ -121,6 +131,10 @@ pub fn object(key: &str) -> ObjectId {
             let kind = if name.starts_with('p') { ObjectKind::Pack } else { ObjectKind::Run };
             let counter = u32::from_str_radix(&name[1..], 16).expect("a counter");
             ObjectId::of_claim(kind, claim_of_folder(folder).expect("a claim"), counter)
+        }
+        ["fork", folder, name] => {
+            let counter = u32::from_str_radix(name, 16).expect("a counter");
+            ObjectId::of_claim(ObjectKind::Fork, claim_of_folder(folder).expect("a claim"), counter)
         }
         _ => panic!("{key} is no sealed object"),
     }
