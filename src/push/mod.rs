@@ -102,12 +102,18 @@ async fn push_sealed(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Re
     memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
     admit_push(&facts(request, &memory, head.as_ref())?, request.force)?;
 
-    let mut outcome = match push_to(request, &mut memory, head, stop).await {
+    let pushed = match push_to(request, &mut memory, head, stop).await {
         Err(PushError::Index(IndexError::Format(error))) => {
             tracing::warn!(%error, "the local index is damaged: making it again");
             memory.drop_index()?;
             let head = vault.head(None, stop).await?;
-            push_to(request, &mut memory, head, stop).await?
+            push_to(request, &mut memory, head, stop).await
+        }
+        other => other,
+    };
+    let mut outcome = match pushed {
+        Err(PushError::Index(error) | PushError::Session(SessionError::Index(error))) => {
+            return Err(memory.explain(error).into());
         }
         other => other?,
     };

@@ -360,6 +360,18 @@ impl Memory {
         Ok(())
     }
 
+    /// What a failed local file means. Where there is no room, the index that was begun gives its own back.
+    pub fn explain(&self, error: IndexError) -> SessionError {
+        let full = match &error {
+            IndexError::Io(cause) => self.state.full(cause),
+            IndexError::Format(_) => None,
+        };
+        match full {
+            Some(full) => self.forget_next_index().err().unwrap_or(full.into()),
+            None => error.into(),
+        }
+    }
+
     /// A file for the next index.
     pub fn next_index(&self) -> Result<StateFile, SessionError> {
         Ok(self.state.create_file(INDEX_NEXT)?)

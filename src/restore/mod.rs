@@ -292,7 +292,10 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, Chosen::tree_seq)));
     let receipt = Receipt { reverted: point.is_some(), ..receipt };
     let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
-    execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await
+    match execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await {
+        Err(RestoreError::Index(error)) => Err(memory.explain(error).into()),
+        other => other,
+    }
 }
 
 async fn facts(
@@ -416,6 +419,7 @@ async fn survey(
         volume: local.volume.clone(),
         filter: request.filter.clone(),
         action: plan.action,
+        fresh: plan.fresh,
         stop: stop.clone(),
     };
     let spill = local.spill();
@@ -423,10 +427,14 @@ async fn survey(
 }
 
 fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
-    let space = local.volume.space()?;
-    if survey.bytes > space.available_bytes {
+    // What goes before anything is written makes room.
+    let mut available = local.volume.space()?.available_bytes + survey.replaced + if removing { survey.extra_bytes } else { 0 };
+    for leftover in &survey.leftovers {
+        available += local.volume.look(leftover)?.map_or(0, |found| found.allocated);
+    }
+    if survey.bytes > available {
         let path = local.volume.path().display().to_string();
-        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available: space.available_bytes });
+        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available });
     }
     let count = survey.extra.len() as u64;
     let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
@@ -457,7 +465,7 @@ async fn fill(
     fresh: bool,
     stop: &Stop,
 ) -> Result<crate::disk::PlaceSkips, RestoreError> {
-    let placer = Placer::new(&local.volume, PlaceOptions { fresh: fresh && survey.kept == 0, owners: request.owners })?;
+    let placer = Placer::new(&local.volume, PlaceOptions { fresh, owners: request.owners })?;
     let mut filler = Filler {
         vault: memory.vault.clone(),
         volume: local.volume.clone(),

@@ -163,7 +163,7 @@ impl StoreError {
     }
 
     /// The same error after so many tries.
-    pub(super) fn after(mut self, count: u32) -> StoreError {
+    pub fn after(mut self, count: u32) -> StoreError {
         match &mut self {
             StoreError::Unavailable { tries, .. } => *tries = count,
             StoreError::Ambiguous(inner) => {

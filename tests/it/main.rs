@@ -18,5 +18,6 @@ mod rclone_crypt;
 mod refusals;
 mod rescue;
 mod s3;
+mod space;
 mod tidy;
 mod verbs;
