@@ -29,7 +29,7 @@ use self::capture::{Capture, CaptureReport};
 use self::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
 use crate::disk::{Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
-use crate::remote::session::{Local, Memory, probe_new};
+use crate::remote::session::{Local, Memory, SessionError, probe_new};
 use crate::runtime::{Stop, clock, compute, limits, ordered};
 use crate::seal::Unlocker;
 use crate::store::{Bucket, Fencing};
