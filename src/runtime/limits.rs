@@ -35,7 +35,8 @@ pub const COMMIT_META_BYTES: usize = 2 << 20;
 pub const OBJECT_CAP_BYTES: u64 = 64 << 20;
 /// A base is written when this many commits follow the last one: bounds a restore's requests.
 pub const TAIL_COMMITS: u64 = 256;
-/// A base is also written when the commits after the last one hold this much metadata: bounds a restore's memory.
+/// A base is also written when a reader of the commits after the last one would hold more than this: bounds a restore's
+/// memory.
 pub const TAIL_META_BYTES: u64 = 8 << 20;
 /// An object whose live data is less than this is small: a base copies the data, so that a restore need not ask for that
 /// object. Above, a request for it is well spent.

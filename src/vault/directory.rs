@@ -160,6 +160,8 @@ pub struct Directory {
     pub nonce: u32,
     /// 19: in a fork, the commit it follows; else 0.
     pub fork_of: u64,
+    /// 20: what a reader holds of the commits after the plan's runs, this one included; 0 when that is not known.
+    pub tail_bytes: u64,
 }
 
 /// Names for people, and the digest that binds `vault.json`.
@@ -215,6 +217,9 @@ impl Directory {
         e.u8(18)?.u32(self.nonce)?;
         if self.fork_of != 0 {
             e.u8(19)?.u64(self.fork_of)?;
+        }
+        if self.tail_bytes != 0 {
+            e.u8(20)?.u64(self.tail_bytes)?;
         }
         e.end()?;
         Ok(())
@@ -297,10 +302,18 @@ impl Directory {
             17 => self.parts = list(d, part)?,
             18 => self.nonce = d.u32()?,
             19 => self.fork_of = d.u64()?,
+            20 => self.tail_bytes = d.u64()?,
             unknown if unknown >= 64 => return Err(FormatError::Unknown(format!("directory key {unknown}")).into()),
             _ => d.skip()?,
         }
         Ok(())
+    }
+
+    /// What a reader holds while it merges this object's records with those of others: its frames, and one part.
+    pub fn held_bytes(&self) -> u64 {
+        let meta: u64 = self.meta.iter().map(|frame| u64::from(frame.length)).sum();
+        let toc: u64 = self.toc.iter().map(|length| u64::from(*length)).sum();
+        meta + toc + self.parts.iter().map(|part| part.length).max().unwrap_or(0)
     }
 
     /// The claim under which it was written.

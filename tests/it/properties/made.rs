@@ -154,7 +154,8 @@ pub fn directory() -> impl Strategy<Value = Directory> {
     let labels = (any::<String>(), any::<String>(), any::<[u8; 32]>()).prop_map(|(app, pod, config)| Labels { app, pod, config });
     let who = (any::<u32>(), any::<[u8; 16]>(), any::<u64>(), any::<[u8; 32]>(), any::<u64>(), any::<u32>(), any::<u64>());
     let lists = (vec(meta, 0..3), vec(any::<u32>(), 0..3), vec(line, 0..3), vec(part(), 0..3));
-    (who, lists, state, option::of(plan()), any::<u64>(), labels).prop_map(|(who, lists, state, plan, plan_at, labels)| {
+    let plans = (option::of(plan()), any::<u64>(), any::<u64>());
+    (who, lists, state, plans, labels).prop_map(|(who, lists, state, (plan, plan_at, tail_bytes), labels)| {
         let (epoch, writer, time_ms, previous, flags, nonce, fork_of) = who;
         let (meta, toc, table, parts) = lists;
         let flags = Flags(flags);
@@ -174,6 +175,7 @@ pub fn directory() -> impl Strategy<Value = Directory> {
             parts,
             nonce,
             fork_of,
+            tail_bytes,
         }
     })
 }
