@@ -19,6 +19,10 @@ pub const SMALL_FILE_BYTES: u64 = 128 << 10;
 pub const LITERAL_BYTES: usize = 128;
 /// Plaintext of one frame of records.
 pub const META_FRAME_BYTES: usize = 128 << 10;
+/// Records in one frame (format limit): a reader holds them all. No frame of the length above reaches it.
+pub const META_FRAME_RECORDS: usize = 32 * 1024;
+/// Length of all paths of one frame (format limit): each may take a byte where it shares the rest with the one before.
+pub const META_FRAME_PATH_BYTES: usize = 4 << 20;
 /// No frame may decompress to more than this (format limit).
 pub const FRAME_CAP_BYTES: usize = 4 << 20;
 /// Frames being compressed at once, each up to [`BLOCK_BATCH_BYTES`].

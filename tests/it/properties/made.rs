@@ -52,8 +52,11 @@ fn extra() -> impl Strategy<Value = Extra> {
 
 pub fn run() -> impl Strategy<Value = BlockRun> {
     let lengths = prop_oneof![(17..100u32, 1..5usize).prop_map(|(length, count)| vec![length; count]), vec(17..9000u32, 1..5)];
-    let stored =
-        (object(), 0..1_000_000u64, lengths).prop_map(|(object, offset, lengths)| BlockRun::Stored { object, offset, lengths });
+    let stored = (object(), 0..1_000_000u64, lengths).prop_map(|(object, offset, lengths)| BlockRun::Stored {
+        object,
+        offset,
+        lengths: lengths.into_iter().collect(),
+    });
     prop_oneof![(1..9u64).prop_map(BlockRun::Hole), stored]
 }
 
