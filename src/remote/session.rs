@@ -237,6 +237,9 @@ impl Memory {
             let writer = Writer::resume(self.vault.clone(), claim, name, Base::of(commit), fencing, receipt.counter);
             return Ok((writer, true));
         }
+        if let Some(commit) = &head {
+            self.note_head(commit)?;
+        }
         let expected = head.as_ref().map(|commit| commit.hash);
         // A head that this very volume wrote has no other process behind it: the volume is locked.
         let own = head.as_ref().is_some_and(|commit| commit.directory().writer == name.id);
@@ -245,6 +248,14 @@ impl Memory {
         tracing::info!(epoch = writer.claim.epoch, commit = writer.base.seq, "claimed the vault");
         self.outstanding = false;
         Ok((writer, over.map(|commit| commit.hash) == expected))
+    }
+
+    /// Notes that the tree of the receipt is still that of the head: the next process then need not look back over the
+    /// claims of all that were killed before it.
+    fn note_head(&mut self, head: &Commit) -> Result<(), SessionError> {
+        let Some(receipt) = self.receipt.clone().filter(|receipt| self.current && receipt.seq < head.seq) else { return Ok(()) };
+        let (hash, epoch) = (HEXLOWER.encode(&head.hash), head.directory().epoch);
+        self.write_receipt(Receipt { seq: head.seq, hash, epoch, clean: false, ..receipt })
     }
 
     /// The receipt of a writer whose head is `tree_seq`'s tree.

@@ -312,3 +312,21 @@ fn a_base_is_made_when_the_commits_after_the_last_one_have_much_metadata() {
     assert_eq!(machine.restore("restored", &[]).0, 0);
     assert_same(&machine, "restored");
 }
+
+#[test]
+fn a_volume_whose_processes_are_all_killed_after_their_claim_stays_the_heads() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", noise(1, 900));
+    assert_eq!(machine.push(&[]).0, 0);
+    machine.write("file", noise(2, 900));
+    // The first is killed at its commit, so that the next one claims; each of the others when its claim is stored.
+    assert_eq!(push_killed_at(&s3, &machine, 0, false), Some(Verb::Put));
+    for _ in 0..70 {
+        assert_eq!(push_killed_at(&s3, &machine, 0, true), Some(Verb::Put));
+    }
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+}
