@@ -18,7 +18,7 @@ use crate::vault::writer::{Base, Takeover, Writer, WriterName};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use std::collections::VecDeque;
-use std::io::BufReader;
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 /// The state directory's name on the volume.
@@ -28,6 +28,7 @@ const INTENT: &str = "intent.json";
 const RESTORING: &str = "restoring";
 const INDEX: &str = "index";
 const INDEX_NEXT: &str = "index.next";
+const INDEX_REVISED: &str = "index.revised";
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -362,6 +363,21 @@ impl Memory {
         Ok(self.state.create_file(INDEX_NEXT)?)
     }
 
+    /// Goes over the finished next index once more: `each` may change what it knows of a local file.
+    pub fn revise_next_index(&self, mut each: impl FnMut(&mut Indexed) -> Result<(), DiskError>) -> Result<(), SessionError> {
+        let Some(file) = self.state.open_file(INDEX_NEXT)? else { return Ok(()) };
+        let mut reader = IndexReader::open(BufReader::with_capacity(256 << 10, file))?;
+        let revised = BufWriter::with_capacity(256 << 10, self.state.create_file(INDEX_REVISED)?);
+        let mut writer = IndexWriter::start(revised, reader.header())?;
+        while let Some(mut indexed) = reader.next()? {
+            each(&mut indexed)?;
+            writer.push(&indexed)?;
+        }
+        let state = reader.state().copied().unwrap_or_default();
+        writer.finish(&state)?.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
+        Ok(self.state.publish(INDEX_REVISED, INDEX_NEXT)?)
+    }
+
     /// The index, if there is one of the tree of commit `tree_seq`.
     pub fn index(&self, tree_seq: u64) -> Result<Option<IndexReader<BufReader<StateFile>>>, SessionError> {
         let Some(file) = self.state.open_file(INDEX)? else { return Ok(None) };
@@ -388,7 +404,7 @@ impl Memory {
         let header = IndexHeader { vault_id: self.vault.id, seq: commit.seq, hash: commit.hash, inline_base: 0 };
         let (expected, id) = (commit.directory().state, ObjectId::commit(commit.seq));
         let mut old = self.old_index()?;
-        let mut writer = IndexWriter::start(std::io::BufWriter::new(self.next_index()?), &header)?;
+        let mut writer = IndexWriter::start(BufWriter::new(self.next_index()?), &header)?;
         let mut tally = Tally::default();
         let view = self.vault.view(commit, stop).await?;
         let mut tree = TreeReader::new(&self.vault, view, None, stop);
