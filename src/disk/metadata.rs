@@ -1,5 +1,6 @@
 //! Giving an open file or directory its recorded metadata. What may not be applied is counted, never silently lost.
 
+use super::volume::us;
 use super::xattr::{Xattr, is_kept, names};
 use crate::tree::{Attributes, FileType, Timestamp};
 use rustix::fd::BorrowedFd;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
+const OWNER_WRITES: u32 = 0o200;
 
 /// Entries whose recorded metadata could not be applied in full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -65,7 +67,7 @@ impl Applier {
         xattrs: Option<&[Xattr]>,
     ) -> Result<(), Failed> {
         if let Some(xattrs) = xattrs {
-            self.xattrs(fd, xattrs).map_err(|e| ("setting the extended attributes of", e))?;
+            self.xattrs(fd, now, xattrs).map_err(|e| ("setting the extended attributes of", e))?;
         }
         let change = |uid, gid| fchown(fd, uid, gid);
         let owner = self.owner((now.stx_uid, now.stx_gid), attributes, change).map_err(|e| ("setting the owner of", e))?;
@@ -122,9 +124,18 @@ impl Applier {
     }
 
     /// Makes the kept attributes exactly these: what a directory's default ACL gave a new file goes away.
-    fn xattrs(&self, fd: BorrowedFd<'_>, wanted: &[Xattr]) -> Result<(), Errno> {
+    fn xattrs(&self, fd: BorrowedFd<'_>, now: &Statx, wanted: &[Xattr]) -> Result<(), Errno> {
+        let present = names(fd)?;
+        if present.is_empty() && wanted.is_empty() {
+            return Ok(());
+        }
+        let bits = u32::from(now.stx_mode) & 0o7777;
+        if now.stx_uid == us().0 && bits & OWNER_WRITES == 0 {
+            // Attributes are written with the right to write the file; the recorded mode is set after them.
+            fchmod(fd, Mode::from_raw_mode(bits | OWNER_WRITES))?;
+        }
         let mut refused = false;
-        for name in names(fd)? {
+        for name in present {
             if !wanted.iter().any(|(kept, _)| *kept == name) {
                 refused |= tolerate(fremovexattr(fd, name.as_slice()))?;
             }

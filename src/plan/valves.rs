@@ -25,6 +25,12 @@ pub enum Refusal {
         /// Entries at the remote.
         remote: u64,
     },
+    /// A restore did not come to its end.
+    #[error("a restore into the volume {volume} was begun and not finished: it may hold parts of two states")]
+    HalfRestored {
+        /// The volume.
+        volume: String,
+    },
     /// Somebody else pushed since.
     #[error("the remote has moved on to commit {head} (by {by}) since this volume last saw it at commit {seen}")]
     RemoteMoved {
@@ -80,6 +86,9 @@ pub enum Refusal {
     /// The remote is proven empty and the caller does not accept that.
     #[error("the remote is empty: there is nothing to restore")]
     RemoteEmpty,
+    /// An older state of a plain remote was asked for.
+    #[error("a remote without encryption keeps only its newest state: there are no restore points")]
+    NoPoints,
     /// A restore would delete much.
     #[error("the restore would delete {count} of {of} local entries")]
     MassDelete {
@@ -103,6 +112,9 @@ impl Fault for Refusal {
             Refusal::NoReceipt { .. } => {
                 "run `remote-to-local-sync --adopt` first: it merges, and deletes nothing. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f)"
             }
+            Refusal::HalfRestored { .. } => {
+                "run `remote-to-local-sync` again: it continues. To push the volume as it is: --force-even-if-remote-would-be-cleared (-f)"
+            }
             Refusal::RemoteMoved { .. } => {
                 "run `remote-to-local-sync` first. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f); the state before stays a restore point"
             }
@@ -123,6 +135,9 @@ impl Fault for Refusal {
             }
             Refusal::RemoteEmpty => {
                 "check -s/--src; with --allow-empty=true (the default) an application may start on an empty remote"
+            }
+            Refusal::NoPoints => {
+                "leave out --at. With a key (ENCRYPTED_PASSWORD) every push makes a restore point; a bucket with versioning keeps old objects itself"
             }
             Refusal::MassDelete { .. } => "--no-delete (-x) keeps them; --force-delete-local-dir (-n) deletes them",
         };
@@ -193,12 +208,17 @@ pub struct PushFacts {
     pub seen: Option<u64>,
     /// Whether the receipt names the head.
     pub current: bool,
+    /// A restore into this volume was begun and not finished.
+    pub restoring: bool,
 }
 
 /// Whether a push may begin.
 pub fn admit_push(facts: &PushFacts, force: bool) -> Result<(), Refusal> {
     if force {
         return Ok(());
+    }
+    if facts.restoring {
+        return Err(Refusal::HalfRestored { volume: facts.volume.clone() });
     }
     let remote = facts.remote_entries;
     match (&facts.head, facts.seen) {
@@ -336,6 +356,7 @@ mod tests {
             head: Some((4, "pod".into())),
             seen: Some(4),
             current: true,
+            restoring: false,
         }
     }
 
@@ -346,6 +367,7 @@ mod tests {
             PushFacts { seen: None, current: false, ..facts() },
             PushFacts { seen: Some(3), current: false, ..facts() },
             PushFacts { volume_empty: true, ..facts() },
+            PushFacts { restoring: true, ..facts() },
         ];
         for case in cases {
             let refusal = admit_push(&case, false).unwrap_err();

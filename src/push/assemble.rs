@@ -7,11 +7,12 @@ use super::capture::Index;
 use super::pipeline::{Outbox, PackIdentity};
 use super::spool::SpoolReader;
 use crate::disk::StateFile;
-use crate::plan::{Side, side};
+use crate::plan::{Deletes, HoldReason, Side, side};
 use crate::runtime::limits;
+use crate::tree::RelPath;
 use crate::vault::container::{Parts, Sealed};
 use crate::vault::directory::{Directory, PartRef, Table};
-use crate::vault::entry::Record;
+use crate::vault::entry::{Node, Record};
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexHeader, IndexWriter, Indexed};
 use crate::vault::meta::{MetaFrames, MetaWriter};
@@ -35,7 +36,7 @@ pub struct Assembly {
     /// Data that the commit carries itself.
     pub inline: Option<Pack>,
     /// Whether deletes are carried over.
-    pub deletes: bool,
+    pub deletes: Deletes,
     /// For records that are too many for the commit.
     pub outbox: Option<Outbox>,
 }
@@ -54,6 +55,10 @@ pub struct Assembled {
     pub changed: u64,
     /// Deleted entries.
     pub deleted: u64,
+    /// Deletes that were held but had to make way: something that is no directory lies above them now.
+    pub displaced: u64,
+    /// Entries in the place of a directory whose deletes are held by the fuse: held with them.
+    pub replacing: u64,
     /// Whether the local index says anything new.
     pub refreshed: bool,
     /// The next unused counter.
@@ -98,8 +103,12 @@ struct Work {
     tally: Tally,
     /// Records may leave the commit for parts only when none of them refers to the commit's own data.
     may_split: bool,
-    deletes: bool,
+    deletes: Deletes,
+    /// The last live entry that is no directory: nothing may stay below it.
+    over: Option<RelPath>,
     counts: [u64; 3],
+    displaced: u64,
+    replacing: u64,
     records: u64,
     refreshed: bool,
 }
@@ -116,7 +125,10 @@ impl Assembly {
             tally: Tally::default(),
             may_split: inline.is_none(),
             deletes,
+            over: None,
             counts: [0; 3],
+            displaced: 0,
+            replacing: 0,
             records: 0,
             refreshed: false,
             identity,
@@ -127,7 +139,7 @@ impl Assembly {
         while let Some(side) = side(change.as_ref().map(path_of), known.as_ref().map(|known| &known.entry.path)) {
             match side {
                 Side::Left => work.change(change.take(), None)?,
-                Side::Right => work.keep(known.take())?,
+                Side::Right => work.keep_unless_displaced(known.take(), change.as_ref())?,
                 Side::Both => work.change(change.take(), known.take())?,
             }
             if change.is_none() {
@@ -148,7 +160,11 @@ fn next_known(index: &mut Option<Index>) -> Result<Option<Indexed>, PushError> {
     }
 }
 
-fn path_of(captured: &Captured) -> &crate::tree::RelPath {
+fn is_directory(indexed: &Indexed) -> bool {
+    indexed.entry.node == Node::Directory
+}
+
+fn path_of(captured: &Captured) -> &RelPath {
     match captured {
         Captured::Upsert(indexed) | Captured::Patch(indexed, _) | Captured::Delete(indexed) | Captured::Refresh(indexed) => {
             &indexed.entry.path
@@ -164,7 +180,22 @@ impl Work {
         Ok(())
     }
 
+    /// An entry that this push leaves alone, unless the next change shows that it has become a directory.
+    fn keep_unless_displaced(&mut self, known: Option<Indexed>, next: Option<&Captured>) -> Result<(), PushError> {
+        let Some(known) = known else { return Ok(()) };
+        let path = &known.entry.path;
+        let inside = next.is_some_and(|next| !matches!(next, Captured::Delete(_)) && path_of(next).is_within(path));
+        if inside && !is_directory(&known) {
+            self.counts[2] += 1;
+            return self.record(&Record::Delete(known.entry.path));
+        }
+        self.live(&known)
+    }
+
     fn live(&mut self, indexed: &Indexed) -> Result<(), PushError> {
+        if !is_directory(indexed) {
+            self.over = Some(indexed.entry.path.clone());
+        }
         self.tally.add(self.identity.vault.keys(), &indexed.entry);
         Ok(self.writer.push(indexed)?)
     }
@@ -172,6 +203,15 @@ impl Work {
     fn change(&mut self, change: Option<Captured>, known: Option<Indexed>) -> Result<(), PushError> {
         match change {
             None => self.keep(known),
+            // A directory goes with what is in it, or stays with it.
+            Some(Captured::Upsert(indexed))
+                if self.deletes == Deletes::Held(HoldReason::Fuse)
+                    && !is_directory(&indexed)
+                    && known.as_ref().is_some_and(is_directory) =>
+            {
+                self.replacing += 1;
+                self.keep(known)
+            }
             Some(Captured::Upsert(indexed)) => {
                 self.live(&indexed)?;
                 self.counts[usize::from(known.is_some())] += 1;
@@ -186,8 +226,13 @@ impl Work {
                 self.refreshed = true;
                 self.live(&indexed)
             }
-            Some(Captured::Delete(_)) if !self.deletes => self.keep(known),
             Some(Captured::Delete(indexed)) => {
+                if self.deletes != Deletes::Carried {
+                    if !self.over.as_ref().is_some_and(|over| indexed.entry.path.is_within(over)) {
+                        return self.keep(known);
+                    }
+                    self.displaced += 1;
+                }
                 self.counts[2] += 1;
                 self.record(&Record::Delete(indexed.entry.path.clone()))
             }
@@ -235,6 +280,8 @@ impl Work {
             added,
             changed,
             deleted,
+            displaced: self.displaced,
+            replacing: self.replacing,
             refreshed: self.refreshed,
             counter: self.identity.counter,
             meta: self.meta.finish(),

@@ -73,6 +73,8 @@ struct Reading {
     links: HashMap<(u64, u64), [u8; 16]>,
     /// Groups whose large content this push has read whole: their other names need not be read.
     sent: HashSet<[u8; 16]>,
+    /// The last entry here that is no directory: what the vault has below it is gone for certain.
+    over: Option<RelPath>,
     report: CaptureReport,
 }
 
@@ -92,8 +94,14 @@ impl Capture {
             unchanged: 0,
             bytes_read: 0,
         };
-        let mut reading =
-            Reading { inner: self, batch: SmallBatch::default(), links: HashMap::new(), sent: HashSet::new(), report };
+        let mut reading = Reading {
+            inner: self,
+            batch: SmallBatch::default(),
+            links: HashMap::new(),
+            sent: HashSet::new(),
+            over: None,
+            report,
+        };
         reading.join(&mut scan, &mut index)?;
         reading.flush()?;
         reading.report.completeness = scan.completeness();
@@ -116,6 +124,9 @@ impl Reading {
                 let root = *root_device.get_or_insert(here.identity.device);
                 if here.file_type == FileType::Directory && here.identity.device != root {
                     mount = Some(here.path.clone());
+                }
+                if here.file_type != FileType::Directory {
+                    self.over = Some(here.path.clone());
                 }
             }
             match side {
@@ -169,7 +180,8 @@ impl Reading {
     fn missing(&mut self, known: Indexed, mount: Option<&RelPath>) -> Result<(), PushError> {
         let path = &known.entry.path;
         let hidden = mount.is_some_and(|mount| path.is_within(mount));
-        if hidden || !self.inner.options.filter.admits(path) {
+        let below = self.over.as_ref().is_some_and(|over| path != over && path.is_within(over));
+        if hidden || !(below || self.inner.options.filter.admits(path)) {
             self.report.unchanged += 1;
             return Ok(());
         }
@@ -456,7 +468,7 @@ fn blocks_before(indexed: &Indexed) -> Option<(u8, &Indexed)> {
 
 /// What the index may remember of a local file. A change within the clock's tick after we looked would leave the same
 /// change time, so a file changed just now is not remembered, and looked at again by the next push.
-fn settled_stamp(found: &Found) -> Option<LocalStamp> {
+pub fn settled_stamp(found: &Found) -> Option<LocalStamp> {
     const TICK_MS: i64 = 50;
     let ctime = found.identity.ctime;
     let changed_ms = ctime.seconds.saturating_mul(1000) + i64::from(ctime.nanos / 1_000_000);

@@ -12,9 +12,10 @@ use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Ind
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::Vault;
+use crate::vault::orphans::sweep;
 use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
 use crate::vault::tree::{Tally, TreeReader};
-use crate::vault::writer::{Base, Takeover, Writer, WriterName};
+use crate::vault::writer::{Takeover, Writer, WriterName};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use std::collections::VecDeque;
@@ -235,7 +236,10 @@ impl Memory {
             && receipt.hash == HEXLOWER.encode(&commit.hash)
             && claim == commit.directory().claim()
         {
-            let writer = Writer::resume(self.vault.clone(), claim, name, Base::of(commit), fencing, receipt.counter);
+            let mut writer = Writer::resume(self.vault.clone(), commit, name, fencing, receipt.counter);
+            if let (Some(upkeep), Some(swept)) = (&mut writer.upkeep, receipt.swept) {
+                upkeep.swept = upkeep.swept.max(swept);
+            }
             return Ok((writer, true));
         }
         if let Some(commit) = &head {
@@ -245,9 +249,12 @@ impl Memory {
         // A head that this very volume wrote has no other process behind it: the volume is locked.
         let own = head.as_ref().is_some_and(|commit| commit.directory().writer == name.id);
         let policy = if own { Takeover::Force } else { policy };
-        let (writer, over) = Writer::claim(&self.vault, head, name, fencing, policy, stop).await?;
+        let (mut writer, over) = Writer::claim(&self.vault, head, name, fencing, policy, stop).await?;
         tracing::info!(epoch = writer.claim.epoch, commit = writer.base.seq, "claimed the vault");
         self.outstanding = false;
+        if let Some(over) = &over {
+            clean_up(&mut writer, over, stop).await?;
+        }
         Ok((writer, over.map(|commit| commit.hash) == expected))
     }
 
@@ -274,6 +281,7 @@ impl Memory {
             clean: true,
             strict: Some(writer.fencing == Fencing::Strict),
             partial,
+            swept: writer.upkeep.map(|upkeep| upkeep.swept),
         }
     }
 
@@ -293,6 +301,7 @@ impl Memory {
             clean: true,
             strict: self.receipt.as_ref().and_then(|receipt| receipt.strict),
             partial: false,
+            swept: None,
         }
     }
 
@@ -312,6 +321,11 @@ impl Memory {
             Some(receipt) => self.finish(receipt)?,
             None => self.forget_next_index()?,
         }
+        self.forget_restore()
+    }
+
+    /// Drops the note of a restore that was begun.
+    pub fn forget_restore(&self) -> Result<(), SessionError> {
         self.state.remove(RESTORING)?;
         Ok(())
     }
@@ -458,6 +472,19 @@ impl OldIndex {
             _ => (None, Vec::new()),
         }
     }
+}
+
+/// Removes what dead writers left. The rights to do so are optional, and no pass fails for want of tidiness.
+async fn clean_up(writer: &mut Writer, over: &Commit, stop: &Stop) -> Result<(), SessionError> {
+    match sweep(writer, over, stop).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(objects = removed, "removed what interrupted pushes had left"),
+        Err(_) if stop.asked() => stop.check().map_err(VaultError::from)?,
+        Err(error) => {
+            tracing::warn!("what interrupted pushes left stays at the remote, and does no harm there: {error}");
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that a new remote honours conditional creates, or says that only one writer may exist.

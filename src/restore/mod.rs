@@ -7,6 +7,7 @@
 
 mod outcome;
 mod pipeline;
+mod plain;
 mod survey;
 
 pub use outcome::Outcome;
@@ -15,7 +16,9 @@ use self::pipeline::{Filler, stamp};
 use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
+use crate::plain::error::PlainError;
 use crate::plan::{Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
+use crate::remote::plain::PlainStateError;
 use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
 use crate::runtime::{Stop, Stopped, clock, compute, limits};
 use crate::seal::Unlocker;
@@ -26,11 +29,9 @@ use crate::vault::entry::Node;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
-use crate::vault::object::ObjectId;
 use crate::vault::open::{Presence, Vault, open};
-use crate::vault::point::Wanted;
+use crate::vault::point::{Chosen, Wanted};
 use crate::vault::receipt::Receipt;
-use crate::vault::tree::TreeReader;
 use crate::vault::wire::FormatError;
 use crate::vault::writer::Takeover;
 use std::io::BufWriter;
@@ -41,8 +42,10 @@ use std::path::{Path, PathBuf};
 pub struct Restore {
     /// From where.
     pub bucket: Bucket,
-    /// With which key.
-    pub unlocker: Unlocker,
+    /// With which key; none for the plain layout.
+    pub unlocker: Option<Unlocker>,
+    /// Do not list a plain remote: what its manifest says is there.
+    pub trust_manifest: bool,
     /// To where.
     pub target: PathBuf,
     /// Where receipt and index lie; on the volume if not given.
@@ -91,6 +94,9 @@ pub enum RestoreError {
     /// The local index or spool.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The plain layout.
+    #[error(transparent)]
+    Plain(#[from] PlainError),
     /// The volume is too small.
     #[error("the restore needs {needed} bytes, but {path} has {available} available")]
     NoSpace {
@@ -106,6 +112,15 @@ pub enum RestoreError {
     Stopped(#[from] Stopped),
 }
 
+impl From<PlainStateError> for RestoreError {
+    fn from(error: PlainStateError) -> RestoreError {
+        match error {
+            PlainStateError::Disk(error) => RestoreError::Disk(error),
+            PlainStateError::Plain(error) => RestoreError::Plain(error),
+        }
+    }
+}
+
 impl Fault for RestoreError {
     fn kind(&self) -> Kind {
         match self {
@@ -113,6 +128,7 @@ impl Fault for RestoreError {
             RestoreError::Disk(error) => error.kind(),
             RestoreError::Vault(error) => error.kind(),
             RestoreError::Session(error) => error.kind(),
+            RestoreError::Plain(error) => error.kind(),
             RestoreError::Index(_) | RestoreError::NoSpace { .. } => Kind::Volume,
             RestoreError::Stopped(_) => Kind::Unfinished,
         }
@@ -124,6 +140,7 @@ impl Fault for RestoreError {
             RestoreError::Disk(error) => error.hint(),
             RestoreError::Vault(error) => error.hint(),
             RestoreError::Session(error) => error.hint(),
+            RestoreError::Plain(error) => error.hint(),
             RestoreError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
@@ -139,13 +156,9 @@ impl Fault for RestoreError {
 pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
     let began = clock::now();
     check_root(request)?;
-    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
-    let mut outcome = match open(&request.bucket, &request.unlocker, stop).await? {
-        Presence::ProvenEmpty => empty,
-        Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
-            Some(head) => restore_from(request, *vault, head, stop).await?,
-            None => empty,
-        },
+    let mut outcome = match &request.unlocker {
+        Some(unlocker) => restore_sealed(request, unlocker, stop).await?,
+        None => plain::restore(request, stop).await?,
     };
     if outcome.action.is_none() && !request.allow_empty {
         return Err(Refusal::RemoteEmpty.into());
@@ -153,6 +166,18 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
     outcome.requests = request.bucket.requests();
     outcome.elapsed = clock::now().duration_since(began);
     Ok(outcome)
+}
+
+/// A restore from a vault.
+async fn restore_sealed(request: &Restore, unlocker: &Unlocker, stop: &Stop) -> Result<Outcome, RestoreError> {
+    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
+    match open(&request.bucket, unlocker, stop).await? {
+        Presence::ProvenEmpty => Ok(empty),
+        Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
+            Some(head) => restore_from(request, *vault, head, stop).await,
+            None => Ok(empty),
+        },
+    }
 }
 
 /// The first look at the target, before the remote is asked and before the directory is made.
@@ -204,14 +229,16 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     let outcome = Outcome {
         action: Some(action),
         commit: facts.wanted,
+        rescue: point.as_ref().filter(|point| matches!(point, Chosen::Rescue(..))).map(Chosen::name),
         local_changes: facts.local_changes,
         dry_run: request.dry_run,
         ..Outcome::default()
     };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
-        return finish_without_change(request, &mut memory, head, outcome, stop).await;
+        // An older state that is there already is not the newest: as where it is restored, nothing is claimed for it.
+        let claim = request.claim.filter(|_| !request.dry_run && point.is_none());
+        return finish_without_change(request, claim, &mut memory, head, outcome, stop).await;
     }
-    let seq = head.seq;
     let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
         None => (head, None),
         Some(policy) => {
@@ -221,26 +248,28 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
             (head, Some(receipt))
         }
     };
-    let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, |point| point.seq)));
-    let receipt = Receipt { reverted: point.is_some() && point.as_ref().map(|p| p.seq) != Some(seq), ..receipt };
+    let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, Chosen::tree_seq)));
+    let receipt = Receipt { reverted: point.is_some(), ..receipt };
     let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
-    execute(request, &local, &mut memory, plan, point.unwrap_or(head), outcome, stop).await
+    execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await
 }
 
 async fn facts(
     local: &Local,
     memory: &Memory,
     head: &Commit,
-    point: Option<&Commit>,
+    point: Option<&Chosen>,
     interrupted: Option<bool>,
     stop: &Stop,
 ) -> Result<RestoreFacts, RestoreError> {
     let volume_empty = local.volume.is_empty(&local.reserved)?;
-    let wanted = point.map_or(head.seq, |point| point.seq);
+    let wanted = point.map_or(head.seq, |point| point.commit().seq);
     let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
     let same_tree = memory.receipt.as_ref().is_some_and(|receipt| match point {
         None => memory.current && !receipt.reverted,
-        Some(point) => receipt.tree_seq == point.seq,
+        Some(Chosen::Commit(point)) => receipt.tree_seq == point.seq,
+        // The receipt does not say which rescue it was.
+        Some(Chosen::Rescue(..)) => false,
     });
     let mut local_changes = 0;
     if let (Some(receipt), false) = (&memory.receipt, volume_empty) {
@@ -267,12 +296,13 @@ fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
 /// The volume stays as it is; a wanted claim is taken all the same.
 async fn finish_without_change(
     request: &Restore,
+    claim: Option<Takeover>,
     memory: &mut Memory,
     head: Commit,
     outcome: Outcome,
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
-    if let Some(policy) = request.claim.filter(|_| !request.dry_run) {
+    if let Some(policy) = claim {
         let tree_seq = memory.receipt.as_ref().map_or(head.seq, |receipt| receipt.tree_seq);
         let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
         let receipt = memory.receipt_of(&writer, tree_seq, false);
@@ -293,18 +323,15 @@ async fn execute(
     local: &Local,
     memory: &mut Memory,
     plan: Restoring,
-    commit: Commit,
+    point: Chosen,
     mut outcome: Outcome,
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
-    let (seq, hash, expected) = (commit.seq, commit.hash, commit.directory().state);
-    let survey = survey(request, local, memory, &plan, commit, stop).await?;
+    let (seq, hash, expected, object) = (point.tree_seq(), point.commit().hash, point.directory().state, point.object());
+    let survey = survey(request, local, memory, &plan, point, stop).await?;
     if survey.state != expected {
-        return Err(VaultError::corrupt(
-            ObjectId::commit(seq),
-            FormatError::Invalid("the tree it leaves has other totals than it says"),
-        )
-        .into());
+        let what = FormatError::Invalid("the tree it leaves has other totals than it says");
+        return Err(VaultError::corrupt(object, what).into());
     }
     let removing = request.delete && (plan.fresh || matches!(plan.action, RestoreAction::Update | RestoreAction::Replace));
     check_valves(request, local, &survey, removing)?;
@@ -333,11 +360,10 @@ async fn survey(
     local: &Local,
     memory: &Memory,
     plan: &Restoring,
-    commit: Commit,
+    point: Chosen,
     stop: &Stop,
 ) -> Result<Survey, RestoreError> {
-    let view = memory.vault.view(commit, stop).await?;
-    let tree = TreeReader::new(&memory.vault, view, None, stop);
+    let tree = point.tree(&memory.vault, stop).await?;
     let empty = local.volume.is_empty(&local.reserved)?;
     let scan = if empty { None } else { Some(Scan::start(&local.volume, scan_options(local, request.filter.clone()))?) };
     let old = match &memory.receipt {

@@ -163,8 +163,14 @@ impl StoreError {
 
     /// The same error after so many tries.
     pub(super) fn after(mut self, count: u32) -> StoreError {
-        if let StoreError::Unavailable { tries, .. } = &mut self {
-            *tries = count;
+        match &mut self {
+            StoreError::Unavailable { tries, .. } => *tries = count,
+            StoreError::Ambiguous(inner) => {
+                if let StoreError::Unavailable { tries, .. } = inner.as_mut() {
+                    *tries = count;
+                }
+            }
+            _ => {}
         }
         self
     }
@@ -178,7 +184,9 @@ impl Fault for StoreError {
             StoreError::Ambiguous(inner) => inner.kind(),
             StoreError::NotSupported { .. } | StoreError::Usage { .. } => Kind::Usage,
             StoreError::Stopped(_) => Kind::Unfinished,
-            StoreError::Outside(_) | StoreError::BadKey(_) => Kind::Bug,
+            // Nobody asks past an object's end but where something says that there is more.
+            StoreError::Outside(_) => Kind::Corrupt,
+            StoreError::BadKey(_) => Kind::Bug,
         }
     }
 
@@ -187,6 +195,7 @@ impl Fault for StoreError {
             StoreError::Denied { hint, .. } => Some(hint.clone()),
             StoreError::Unavailable { hint, .. } | StoreError::Usage { hint, .. } => hint.clone(),
             StoreError::Ambiguous(inner) => inner.hint(),
+            StoreError::Outside(_) => Some("the object was cut short; `check --level data` lists all damage".into()),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 
 use super::container::HEADER_BYTES;
 use super::object::{Claim, ObjectId, ObjectKind};
+use super::orphans::Upkeep;
 use super::record::{ObjectLookup, ObjectNames};
 use super::wire::{FormatError, Reader, put_varint};
 use minicbor::{Decoder, Encoder};
@@ -160,7 +161,9 @@ pub struct Directory {
     pub nonce: u32,
     /// 19: in a fork, the commit it follows; else 0.
     pub fork_of: u64,
-    /// 20: what a reader holds of the commits after the plan's runs, this one included; 0 when that is not known.
+    /// 20: in a commit, what tells orphans from the rest; an older program left it out.
+    pub upkeep: Option<Upkeep>,
+    /// 21: what a reader holds of the commits after the plan's runs, this one included; 0 when that is not known.
     pub tail_bytes: u64,
 }
 
@@ -218,8 +221,11 @@ impl Directory {
         if self.fork_of != 0 {
             e.u8(19)?.u64(self.fork_of)?;
         }
+        if let Some(upkeep) = &self.upkeep {
+            e.u8(20)?.array(3)?.u32(upkeep.counter)?.u64(upkeep.claimed_at)?.u32(upkeep.swept)?;
+        }
         if self.tail_bytes != 0 {
-            e.u8(20)?.u64(self.tail_bytes)?;
+            e.u8(21)?.u64(self.tail_bytes)?;
         }
         e.end()?;
         Ok(())
@@ -302,7 +308,11 @@ impl Directory {
             17 => self.parts = list(d, part)?,
             18 => self.nonce = d.u32()?,
             19 => self.fork_of = d.u64()?,
-            20 => self.tail_bytes = d.u64()?,
+            20 => {
+                tuple(d, 3)?;
+                self.upkeep = Some(Upkeep { counter: d.u32()?, claimed_at: d.u64()?, swept: d.u32()? });
+            }
+            21 => self.tail_bytes = d.u64()?,
             unknown if unknown >= 64 => return Err(FormatError::Unknown(format!("directory key {unknown}")).into()),
             _ => d.skip()?,
         }

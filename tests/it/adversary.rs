@@ -1,9 +1,11 @@
 //! Somebody who may change all that is stored: whatever is changed, cut, lengthened, exchanged or brought back is
 //! refused, with the object's name.
 
+mod readable;
+mod restored;
 mod shelf;
 
-use shelf::{KEY, PASSPHRASE, Shelf};
+use shelf::{FORK, KEY, PASSPHRASE, Shelf};
 
 /// Does `work` for each item, on as many threads as help.
 fn each<T: Sync>(items: &[T], work: impl Fn(&Shelf, &T) + Sync) {
@@ -18,13 +20,22 @@ fn each<T: Sync>(items: &[T], work: impl Fn(&Shelf, &T) + Sync) {
     });
 }
 
-/// One sealed object of each kind: a claim, a commit with data of its own, one that announces a run, a run part, a pack.
-const SEALED: [&str; 5] = [
+/// One sealed object of each kind: a claim, a commit with data of its own, one that announces a run, a run part, a pack,
+/// a fork.
+const SEALED: [&str; 6] = [
     "log/fffffffffffffffe",
     "log/fffffffffffffffd",
     "log/fffffffffffffffb",
     "obj/00000001-deadbeef/r00000002",
     "obj/00000001-deadbeef/p00000001",
+    FORK,
+];
+/// Names that nothing has yet: the next commit, further packs, parts and forks.
+const NEW_NAMES: [&str; 4] = [
+    "log/fffffffffffffff9",
+    "obj/00000001-deadbeef/p00000009",
+    "obj/00000001-deadbeef/r00000009",
+    "fork/00000001-deadbeef/00000009",
 ];
 const RAW_SLOT: &str = "keys/rf801a11e8c905c83.json";
 const PASSPHRASE_SLOT: &str = "keys/p0123456789abcdef.json";
@@ -99,16 +110,17 @@ fn refused_or_only_relabelled(shelf: &Shelf, slot: &str, secret: &str, damaged: 
 fn an_object_that_is_cut_or_lengthened_is_named() {
     let shelf = Shelf::new();
     let mut tried = Vec::new();
-    for key in shelf.files.keys().filter(|key| key.starts_with("log/") || key.starts_with("obj/")) {
+    for key in shelf.files.keys().filter(|key| ["log/", "obj/", "fork/"].iter().any(|top| key.starts_with(top))) {
         let length = shelf.files[key].len();
         let near = |edge: usize| [edge.saturating_sub(1), edge, edge + 1];
         let mut lengths: Vec<usize> = shelf.edges(key).into_iter().flat_map(near).collect();
-        lengths.extend([7, 64, length / 3, length / 2, length - 16, length + 15, length + 512, 2 * length]);
+        lengths.extend([length - 16, length + 15, length + 512, 2 * length]);
+        lengths.extend((0..length).step_by(11));
         lengths.sort_unstable();
         lengths.dedup();
         tried.extend(lengths.into_iter().filter(|wanted| *wanted != length).map(|wanted| (key.clone(), wanted)));
     }
-    assert!(tried.len() > 150, "{} lengths", tried.len());
+    assert!(tried.len() > 2000, "{} lengths", tried.len());
     each(&tried, |shelf, (key, length)| {
         let mut bytes = shelf.files[key].to_vec();
         bytes.resize(*length, 0);
@@ -139,9 +151,8 @@ fn an_object_under_another_ones_name_is_refused() {
     for from in &names {
         pairs.extend(names.iter().filter(|to| *to != from).map(|to| (from.to_string(), to.to_string())));
     }
-    // Names that nothing has yet: the next commit, further packs and parts.
     for from in &names {
-        for to in ["log/fffffffffffffff9", "obj/00000001-deadbeef/p00000009", "obj/00000001-deadbeef/r00000009"] {
+        for to in NEW_NAMES {
             pairs.push((from.to_string(), to.to_string()));
         }
     }

@@ -1,10 +1,13 @@
 //! A machine to test on: a home, a key, a remote, and the built binary run there.
 
 use crate::s3::S3;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::seal::{RawKey, Unlocker};
+use volume_syncing_controller::secret::Secret;
+use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
 
 /// A machine with one remote.
 pub struct Machine {
@@ -26,6 +29,11 @@ impl Machine {
     /// Its remote is a folder.
     pub fn local() -> Machine {
         Machine::new(Vec::new(), "demo")
+    }
+
+    /// Its remote is a folder, and its key is this one.
+    pub fn with_key(key: &str) -> Machine {
+        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo", memory: None }
     }
 
     /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
@@ -53,6 +61,57 @@ impl Machine {
         Machine::new(remote, "bucket/some/path")
     }
 
+    /// A new home with the same key, at an in-process store.
+    pub fn beside(&self, s3: &S3) -> Machine {
+        Machine { key: self.key.clone(), ..Machine::s3(s3) }
+    }
+
+    /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names, reached at another address when
+    /// one is given; `None` when no store is named.
+    pub fn real(address: Option<&str>) -> Option<Machine> {
+        let endpoint = std::env::var("IT_S3_ENDPOINT").ok()?;
+        let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} goes with IT_S3_ENDPOINT"));
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).expect("random numbers");
+        let path = format!("{}/it-{}", given("IT_S3_BUCKET"), data_encoding::HEXLOWER.encode(&random));
+        let pairs = [
+            ("REMOTE_TYPE", "s3".to_string()),
+            ("REMOTE_ENDPOINT", address.map_or(endpoint, ToString::to_string)),
+            ("REMOTE_ACCESS_KEY_ID", given("IT_S3_ACCESS_KEY")),
+            ("REMOTE_SECRET_ACCESS_KEY", given("IT_S3_SECRET_KEY")),
+        ];
+        let remote = pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Some(Machine::new(remote, path.leak()))
+    }
+
+    /// The same remote for a test that uses the rooms themselves.
+    pub fn bucket(&self) -> Bucket {
+        let given = |name: &str| self.remote.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let config = match (given("REMOTE_ENDPOINT"), self.path.split_once('/')) {
+            (Some(endpoint), Some((bucket, prefix))) => RemoteConfig::S3(Box::new(S3Config {
+                endpoint: Some(endpoint),
+                bucket: bucket.into(),
+                prefix: prefix.into(),
+                access_key_id: given("REMOTE_ACCESS_KEY_ID").map(Secret::new),
+                secret_access_key: given("REMOTE_SECRET_ACCESS_KEY").map(Secret::new),
+                ..S3Config::default()
+            })),
+            _ => RemoteConfig::Local { folder: self.at("remote"), path: self.path.into() },
+        };
+        Bucket::connect(&config).expect("a bucket")
+    }
+
+    /// The machine's key.
+    pub fn unlocker(&self) -> Unlocker {
+        Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
+    }
+
+    /// The same machine without a key: its remote is plain.
+    pub fn without_key(mut self) -> Machine {
+        self.key.clear();
+        self
+    }
+
     /// The key that opens its vault.
     pub fn key(&self) -> &str {
         &self.key
@@ -64,10 +123,18 @@ impl Machine {
 
     /// The program in the machine's home, with the machine's environment and no other.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_volume-syncing-controller")), args)
+    }
+
+    /// The same with another copy of the program.
+    pub fn command_of(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).current_dir(self.home.path()).env_clear().stdin(Stdio::null());
         command.env("HOME", self.home.path()).env("REMOTE_ROOT", self.at("remote")).env("HOSTNAME", "test-host");
-        command.env("ENCRYPTED_PASSWORD", &self.key).envs(self.remote.iter().cloned());
+        if !self.key.is_empty() {
+            command.env("ENCRYPTED_PASSWORD", &self.key);
+        }
+        command.envs(self.remote.iter().cloned());
         command
     }
 
@@ -98,32 +165,63 @@ pub fn told(output: &Output) -> (i32, String) {
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Everything a restore must bring back, by path.
+/// Everything a restore must bring back, by path: type, mode, owner, size, time, extended attributes, content, and
+/// which names are one file.
 pub fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut all = BTreeMap::new();
+    let mut firsts: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
+    for path in paths(root) {
+        let whole = root.join(&path);
+        let meta = std::fs::symlink_metadata(&whole).expect("metadata");
+        let content = if meta.is_file() {
+            let first = firsts.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone());
+            format!("{} links, first {first:?}, hash of {:?}", meta.nlink(), content_mark(&whole))
+        } else if meta.is_symlink() {
+            format!("{:?}", std::fs::read_link(&whole).expect("a target"))
+        } else {
+            String::new()
+        };
+        let size = if meta.is_dir() { 0 } else { meta.size() };
+        let times = (meta.mtime(), meta.mtime_nsec());
+        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+        let said = format!("{mode:o} {}:{} {size} {times:?} {:?} {content}", owner.0, owner.1, xattrs(&whole));
+        all.insert(path, said);
+    }
+    all
+}
+
+/// All paths below a folder, sorted, without what the program keeps for itself.
+pub fn paths(root: &Path) -> BTreeSet<PathBuf> {
+    let mut all = BTreeSet::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
-            let meta = std::fs::symlink_metadata(&entry).expect("metadata");
-            let name = entry.strip_prefix(root).expect("below").to_path_buf();
-            if name == Path::new(".vsc") {
+        for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let path = entry.path().strip_prefix(root).expect("below").to_path_buf();
+            if path == Path::new(".vsc") {
                 continue;
             }
-            let content = if meta.is_file() {
-                format!("{} links, hash of {:?}", meta.nlink(), content_mark(&entry))
-            } else if meta.is_symlink() {
-                format!("{:?}", std::fs::read_link(&entry).expect("a target"))
-            } else {
-                String::new()
-            };
-            let size = if meta.is_dir() { 0 } else { meta.size() };
-            let times = (meta.mtime(), meta.mtime_nsec());
-            all.insert(name, format!("{:o} {}:{} {size} {times:?} {content}", meta.mode(), meta.uid(), meta.gid()));
-            if meta.is_dir() {
-                folders.push(entry);
+            if entry.file_type().expect("a type").is_dir() {
+                folders.push(entry.path());
             }
+            all.insert(path);
         }
     }
+    all
+}
+
+fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut list = vec![0u8; 4096];
+    let length = rustix::fs::llistxattr(path, &mut list[..]).expect("the attributes' names");
+    let mut all: Vec<_> = list[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."))
+        .map(|name| {
+            let mut value = vec![0u8; 4096];
+            let length = rustix::fs::lgetxattr(path, name, &mut value[..]).expect("an attribute");
+            (String::from_utf8_lossy(name).into_owned(), value[..length].to_vec())
+        })
+        .collect();
+    all.sort();
     all
 }
 

@@ -2,13 +2,21 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod adversary;
+mod contention;
+mod displaced;
 mod engine;
+mod faults;
+mod fidelity;
 mod golden;
+mod kills;
 mod longlog;
 mod machine;
 mod model;
+mod plain;
 mod properties;
+mod rclone_crypt;
 mod refusals;
+mod rescue;
 mod s3;
 mod tidy;
 mod verbs;

@@ -1,5 +1,6 @@
 //! The frozen vault in memory, where anybody may change what is stored.
 
+use crate::golden::sample::entry;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,15 +10,20 @@ use volume_syncing_controller::seal::Unlocker;
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig};
 use volume_syncing_controller::telemetry::Progress;
-use volume_syncing_controller::vault::container::{HEADER_BYTES, Opened};
-use volume_syncing_controller::vault::meta::Head;
+use volume_syncing_controller::vault::container::{HEADER_BYTES, Opened, Parts};
+use volume_syncing_controller::vault::directory::Directory;
+use volume_syncing_controller::vault::entry::{Content, Node, Record};
+use volume_syncing_controller::vault::meta::{Head, MetaWriter};
 use volume_syncing_controller::vault::object::{ObjectId, ObjectKind, claim_of_folder, log_seq};
 use volume_syncing_controller::vault::open::{Presence, Vault, create, open};
+use volume_syncing_controller::vault::tree::Tally;
 use volume_syncing_controller::vault::verify::{Level, verify};
 
 /// The raw key and the passphrase that open the frozen vault.
 pub const KEY: &str = "vsckey1_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl91jkqO";
 pub const PASSPHRASE: &str = "made up words";
+/// What a fenced writer left; the frozen vault has none, so one is made that follows its newest commit.
+pub const FORK: &str = "fork/00000001-deadbeef/00000000";
 
 pub struct Shelf {
     pub bucket: Bucket,
@@ -35,6 +41,9 @@ impl Shelf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vault");
         shelf.fill(&root, &root);
         shelf.files.iter().for_each(|(key, bytes)| shelf.put(key, bytes.clone()));
+        let fork = shelf.fork();
+        shelf.put(FORK, fork.clone());
+        shelf.files.insert(FORK.into(), fork);
         shelf
     }
 
@@ -47,6 +56,31 @@ impl Shelf {
             let key = path.strip_prefix(root).expect("below").to_str().expect("text").to_string();
             self.files.insert(key, Bytes::from(std::fs::read(&path).expect("a file")));
         }
+    }
+
+    /// One small file more than the newest commit has.
+    fn fork(&self) -> Bytes {
+        let vault = self.open(KEY).expect("the vault");
+        let head = self.runtime.block_on(vault.head(None, &Stop::new())).expect("the log").expect("a commit");
+        let (size, hash) = (3, vault.keys().content_id(b"abc").short());
+        let entry = entry(b"rescued", Node::File { size, hash, content: Content::Literal(b"abc".to_vec()) });
+        let mut tally = Tally::from(head.directory().state);
+        tally.add(vault.keys(), &entry);
+        let mut meta = MetaWriter::new(object(FORK));
+        meta.push(&Record::Upsert(entry)).expect("a record");
+        let meta = meta.finish();
+        let directory = Directory {
+            epoch: head.directory().epoch,
+            nonce: head.directory().nonce,
+            labels: head.directory().labels.clone(),
+            previous: head.hash,
+            fork_of: head.seq,
+            state: tally.state,
+            meta: meta.listed,
+            ..Directory::default()
+        };
+        let parts = Parts { directory: directory.encode(), meta: meta.frames, ..Parts::default() };
+        parts.seal(vault.identity(), object(FORK)).expect("a fork").bytes
     }
 
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {
@@ -121,6 +155,10 @@ pub fn object(key: &str) -> ObjectId {
             let kind = if name.starts_with('p') { ObjectKind::Pack } else { ObjectKind::Run };
             let counter = u32::from_str_radix(&name[1..], 16).expect("a counter");
             ObjectId::of_claim(kind, claim_of_folder(folder).expect("a claim"), counter)
+        }
+        ["fork", folder, name] => {
+            let counter = u32::from_str_radix(name, 16).expect("a counter");
+            ObjectId::of_claim(ObjectKind::Fork, claim_of_folder(folder).expect("a claim"), counter)
         }
         _ => panic!("{key} is no sealed object"),
     }

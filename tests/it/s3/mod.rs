@@ -57,6 +57,16 @@ impl S3 {
         S3 { address, front, stored, end: Some(end), thread: Some(thread.expect("a thread")) }
     }
 
+    /// Another server with the same objects.
+    pub fn copy(&self) -> S3 {
+        let other = S3::start();
+        for key in self.objects() {
+            let bytes = self.object(&key).expect("nobody removes objects meanwhile");
+            other.replace(&key, bytes);
+        }
+        other
+    }
+
     /// The server's address, as the program takes it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
@@ -103,6 +113,21 @@ impl S3 {
     }
 
     /// Takes an object away behind everybody's back.
+    /// What a program left beside an object.
+    pub fn metadata(&self, key: &str, name: &str) -> Option<String> {
+        self.stored.metadata(key, name)
+    }
+
+    /// Leaves something beside an object, as another program does.
+    pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
+        self.stored.set_metadata(key, name, value);
+    }
+
+    /// Uploads in parts that were neither completed nor given up.
+    pub fn open_uploads(&self) -> usize {
+        self.stored.open_uploads()
+    }
+
     pub fn remove(&self, key: &str) {
         self.stored.remove(key);
     }
