@@ -471,38 +471,3 @@ impl ObjectLookup for TableLookup {
         offset.checked_add(base).ok_or(FormatError::Invalid("a reference points outside its object"))
     }
 }
-
-/// References by full name, for local files.
-#[derive(Debug, Clone, Copy)]
-pub struct FullNames;
-
-impl ObjectNames for FullNames {
-    fn put(&mut self, out: &mut Vec<u8>, object: ObjectId, _length: u64) {
-        put_varint(out, object.kind as u64);
-        put_varint(out, object.a);
-        put_varint(out, object.b >> 32);
-        put_varint(out, object.b & 0xffff_ffff);
-    }
-
-    fn put_offset(&mut self, out: &mut Vec<u8>, _object: ObjectId, offset: u64) {
-        put_varint(out, offset);
-    }
-}
-
-impl ObjectLookup for FullNames {
-    fn get(&self, reader: &mut Reader<'_>) -> Result<Option<ObjectId>, FormatError> {
-        let kind = reader.narrow::<u8>("a reference")?;
-        if kind == 0 {
-            return Ok(None);
-        }
-        let kind = ObjectKind::from_number(kind).ok_or(FormatError::Invalid("a reference has an unknown kind"))?;
-        let a = reader.varint("a reference")?;
-        let high = u64::from(reader.narrow::<u32>("a reference")?);
-        let low = u64::from(reader.narrow::<u32>("a reference")?);
-        Ok(Some(ObjectId { kind, a, b: high << 32 | low }))
-    }
-
-    fn get_offset(&self, reader: &mut Reader<'_>, _object: ObjectId) -> Result<u64, FormatError> {
-        reader.varint("a reference")
-    }
-}
