@@ -372,17 +372,15 @@ async fn publish(
     if assembled.records == 0 {
         return keep_head(memory, writer, assembled, tree_seq, partial, stop).await;
     }
-    let state = assembled.tally.state;
     let id = writer.next_commit();
     let directory = Directory { flags: Flags::RELEASE, ..writer.directory() };
-    let (sealed, index) = assembled.seal(&memory.vault, id, directory)?;
+    let (sealed, directory, index) = assembled.seal(&memory.vault, id, directory)?;
     let hash = memory.vault.keys().commit_hash(&sealed.bytes[..sealed.head_len as usize]);
     let header = IndexHeader { vault_id: memory.vault.id, seq: id.a, hash, inline_base: sealed.head_len };
     IndexWriter::seal_header(index, &header)?;
     let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
     memory.note_intent(id, hash, &receipt)?;
-    let plan_at = writer.base.plan_at;
-    if let Err(error) = writer.publish(&sealed, state, plan_at, stop).await {
+    if let Err(error) = writer.publish(&sealed, &directory, stop).await {
         return Err(rescue::keep(writer, &sealed, error, stop).await);
     }
     memory.finish(&receipt)?;

@@ -12,7 +12,7 @@ mod survey;
 
 pub use outcome::Outcome;
 
-use self::pipeline::Filler;
+use self::pipeline::{Filler, stamp};
 use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
@@ -25,6 +25,7 @@ use crate::seal::Unlocker;
 use crate::store::Bucket;
 use crate::telemetry::Progress;
 use crate::tree::{FileType, Filter};
+use crate::vault::entry::Node;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
@@ -485,5 +486,14 @@ async fn fill(
         }
     }
     index.finish(&survey.state)?;
+    if !request.adopt && request.filter.is_all() {
+        // Only now, with all in place, do directories keep their change time: a push need not look at each again.
+        memory.revise_next_index(|indexed| {
+            if indexed.entry.node == Node::Directory {
+                indexed.stamp = local.volume.look(&indexed.entry.path)?.as_ref().map(stamp);
+            }
+            Ok(())
+        })?;
+    }
     Ok(placer.skipped())
 }

@@ -226,6 +226,15 @@ fn documents_name_only_what_exists() {
 }
 
 #[test]
+fn the_description_of_the_format_fits_a_page() {
+    const WIDTH: usize = 120;
+    let text = fs::read_to_string(root().join("src/vault/FORMAT.md")).expect("the description");
+    let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > WIDTH);
+    let breaches: Vec<String> = long.map(|(index, _)| format!("src/vault/FORMAT.md:{}", index + 1)).collect();
+    report(&breaches, "Wrap the line at 120 characters");
+}
+
+#[test]
 fn every_module_folder_says_what_it_is_for() {
     let mut breaches = Vec::new();
     let folders: BTreeSet<String> =
