@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: units, the integration suite on the in-process store, and the same suite again on a real MinIO that is
-# started here and ended here. A tier that cannot start fails the run; nothing is skipped quietly.
+# started here and ended here, with toxiproxy before it. A tier that cannot start fails the run; nothing is skipped quietly.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -61,9 +61,10 @@ command -v python3 >/dev/null || fail "python3 is needed: it creates MinIO's buc
 minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
 IT_RCLONE=$(tests/tools.sh rclone)
+IT_TOXIPROXY=$(tests/tools.sh toxiproxy)
 IT_FAKE_GCS=$(tests/tools.sh fake-gcs)
 IT_AZURITE=$(tests/tools.sh azurite)
-export IT_PYTHON IT_RCLONE IT_FAKE_GCS IT_AZURITE
+export IT_PYTHON IT_RCLONE IT_TOXIPROXY IT_FAKE_GCS IT_AZURITE
 
 say "units"
 cargo test --locked --lib --bins

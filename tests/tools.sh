@@ -5,6 +5,7 @@
 #   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
+#   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
 
@@ -106,11 +107,44 @@ python() {
     echo "$venv/bin/python"
 }
 
+toxiproxy() {
+    if [ -n "${TOXIPROXY:-}" ]; then
+        [ -x "$TOXIPROXY" ] || fail "TOXIPROXY=$TOXIPROXY is not an executable file"
+        echo "$TOXIPROXY"
+        return
+    fi
+    if type -P toxiproxy-server; then return; fi
+    if [ ! -x "$cache/toxiproxy-server" ]; then
+        mkdir -p "$cache"
+        if command -v go >/dev/null; then
+            say "building toxiproxy with Go into $cache (once)"
+            # Go calls it server; only a whole build gets the name it is looked for under.
+            mkdir -p "$cache/toxiproxy.part"
+            GOBIN=$cache/toxiproxy.part go install github.com/Shopify/toxiproxy/v2/cmd/server@latest >&2
+            mv "$cache/toxiproxy.part/server" "$cache/toxiproxy-server"
+            rmdir "$cache/toxiproxy.part"
+        elif engine=$(command -v docker || command -v podman); then
+            say "taking toxiproxy out of its container image into $cache (once)"
+            local container
+            container=$("$engine" create ghcr.io/shopify/toxiproxy:latest) || fail "$engine cannot provide the image ghcr.io/shopify/toxiproxy:latest"
+            "$engine" cp "$container:/toxiproxy" "$cache/toxiproxy-server.part" >&2
+            "$engine" rm "$container" >/dev/null
+            chmod +x "$cache/toxiproxy-server.part"
+            mv "$cache/toxiproxy-server.part" "$cache/toxiproxy-server"
+        else
+            fail "toxiproxy is needed: put toxiproxy-server on PATH, set TOXIPROXY=/path/to/it, or install Go or a container engine so that it can be fetched"
+        fi
+    fi
+    "$cache/toxiproxy-server" -version >/dev/null || fail "$cache/toxiproxy-server does not run: remove it and try again"
+    echo "$cache/toxiproxy-server"
+}
+
 case "${1:-}" in
     minio) minio ;;
     rclone) rclone ;;
     fake-gcs) fake_gcs ;;
     azurite) azurite ;;
     python) python ;;
-    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python" ;;
+    toxiproxy) toxiproxy ;;
+    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
 esac

@@ -1,10 +1,11 @@
 //! What every verb is given, and the one way from arguments to an open remote.
 
 use super::args::Access;
-use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
+use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_rclone_crypt, read_remote, read_unlock};
 use crate::contract::env;
 use crate::fault::Report;
 use crate::remote::{Remote, reach_existing};
+use crate::restore::CryptSource;
 use crate::runtime::Stop;
 use crate::seal::Unlocker;
 use crate::secret::Secret;
@@ -62,6 +63,25 @@ impl Frame {
             tracing::warn!("no key was given: files lie at the remote as they are, readable by whoever can read the remote");
         }
         Ok((Bucket::connect(&target.config)?, target.unlocker))
+    }
+
+    /// Connects to what rclone crypt may have written there: only with options that rclone would accept.
+    pub fn crypt(&self, access: &Access, remote_path: &str, unlocker: Option<&Unlocker>) -> Result<Option<CryptSource>, Report> {
+        let is_named = self.environment.get("ENCRYPTED_TYPE").is_some();
+        if matches!(unlocker, Some(Unlocker::Raw(_))) && !is_named {
+            return Ok(None);
+        }
+        let options = match read_rclone_crypt(&self.environment, &access.enc_params) {
+            Ok(Some(options)) => options,
+            // Unless it is named, a password that rclone would not accept is a vault's.
+            Err(error) if is_named => return Err(error.into()),
+            Ok(None) | Err(_) => return Ok(None),
+        };
+        options.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
+        let path = options.remote_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(remote_path);
+        let remote = read_remote(&self.environment, &access.params)?;
+        let bucket = Bucket::connect(&remote.at(path)?)?;
+        Ok(Some(CryptSource { bucket, options: options.crypt, is_named: options.is_named }))
     }
 
     /// This Pod or host, for the log of the vault.

@@ -175,6 +175,7 @@ pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Re
     args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.src)?;
+    let crypt = frame.crypt(&args.access, &args.src, unlocker.as_ref())?;
     let place = bucket.describe();
     let progress = Progress::start("restore", frame.progress);
     let request = Restore {
@@ -188,6 +189,7 @@ pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Re
         force: args.force_delete_local_dir,
         adopt: args.adopt,
         trust_manifest: args.trust_manifest,
+        crypt,
         claim: args.claim.then(|| takeover(&args.takeover)),
         allow_empty: args.allow_empty,
         owners: args.owners == Owners::Auto,

@@ -1,8 +1,8 @@
 //! The state directory: what this program knows about its volume between two runs. Every file in it is replaced by
 //! one rename, so that a crash leaves the old content or the new one.
 
-use super::error::DiskError;
-use super::volume::{errno_of, nobody};
+use super::error::{DiskError, Facts};
+use super::volume::{Space, errno_of, nobody};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -114,6 +114,12 @@ impl StateDir {
         }
     }
 
+    /// What a failed write of a file here means when there is no room left; `None` when it failed otherwise.
+    pub fn full(&self, error: &std::io::Error) -> Option<DiskError> {
+        let fault = fault("writing local files in", &self.path, errno_of(error));
+        fault.is_full().then_some(fault)
+    }
+
     fn publish_file(&self, file: &File, temporary: &str, name: &str) -> Result<(), DiskError> {
         fsync(file).map_err(|e| self.fault("writing to disk", temporary, e))?;
         let renamed = checked(name).and_then(|name| renameat(&self.dir, temporary, &self.dir, name));
@@ -136,7 +142,9 @@ fn checked(name: &str) -> Result<&str, Errno> {
 }
 
 fn fault(action: &'static str, path: &Path, errno: Errno) -> DiskError {
-    DiskError::Kernel { action, path: path.display().to_string(), errno, facts: Some(nobody()) }
+    // Where the path itself is not there yet, what is above it tells what is free.
+    let space = path.ancestors().find_map(|path| rustix::fs::statvfs(path).ok()).map(|stat| Space::of(&stat));
+    DiskError::Kernel { action, path: path.display().to_string(), errno, facts: Some(Box::new(Facts { space, ..*nobody() })) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::stat::{attributes, file_type, found, stat_fd, stat_name};
 use super::xattr::{Xattr, read_xattrs};
 use crate::tree::{FileType, Found, RelPath};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, StatxAttributes, fstatvfs, openat, openat2, readlinkat, syncfs};
+use rustix::fs::{Mode, OFlags, RawDir, ResolveFlags, StatVfs, StatxAttributes, fstatvfs, openat, openat2, readlinkat, syncfs};
 use rustix::io::Errno;
 use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,15 @@ pub struct Space {
     pub available_bytes: u64,
     /// Entries that we may still create; `None` where the file system has no such limit.
     pub available_inodes: Option<u64>,
+}
+
+impl Space {
+    pub(super) fn of(stat: &StatVfs) -> Space {
+        Space {
+            available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+            available_inodes: (stat.f_files > 0).then_some(stat.f_favail),
+        }
+    }
 }
 
 /// A directory that names are looked up in.
@@ -277,11 +286,7 @@ impl Volume {
     }
 
     fn free(&self) -> Result<Space, Errno> {
-        let stat = fstatvfs(&self.inner.root)?;
-        Ok(Space {
-            available_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
-            available_inodes: (stat.f_files > 0).then_some(stat.f_favail),
-        })
+        Ok(Space::of(&fstatvfs(&self.inner.root)?))
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Line {
     pub group: Option<String>,
     /// The file had holes: runs of zero pages are not written on restore.
     pub sparse: bool,
+    /// Only locally: the key of its object, where it is not made from the path.
+    pub key: Option<String>,
     /// Only in the local index: the file whose content was compared.
     pub stamp: Option<(Timestamp, u64)>,
     /// Only in the local index: the manifest at the remote does not have this line yet.
@@ -75,6 +77,7 @@ impl Line {
             xattrs: Vec::new(),
             group: None,
             sparse: false,
+            key: None,
             stamp: None,
             unpublished: false,
         }
@@ -151,6 +154,8 @@ struct Json {
     c: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     i: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    k: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     n: bool,
 }
@@ -160,6 +165,7 @@ pub fn put_line(out: &mut Vec<u8>, line: &Line, local: bool) {
     let mut json = Json { n: local && line.unpublished, sp: line.sparse, ..Json::default() };
     (json.p, json.pb) = text_or_base64(line.path.as_bytes());
     json.lg.clone_from(&line.group);
+    json.k = line.key.clone().filter(|_| local);
     if let Some((ctime, inode)) = line.stamp.filter(|_| local) {
         (json.c, json.i) = (Some(time(ctime)), Some(inode));
     }
@@ -227,6 +233,7 @@ pub fn parse_line(bytes: &[u8]) -> Result<Line, &'static str> {
         xattrs,
         group: json.lg,
         sparse: json.sp,
+        key: json.k,
         stamp: ctime.zip(json.i),
         unpublished: json.n,
     })

@@ -16,6 +16,8 @@ pub struct Listed {
     pub path: RelPath,
     /// A placeholder for an empty folder.
     pub is_folder: bool,
+    /// The key, where the path is not made from it as it is.
+    pub key: Option<String>,
     /// Its length.
     pub size: u64,
     /// Its state.
@@ -38,6 +40,28 @@ impl Listing {
     /// Lists everything below the remote's root except our own folder. A listing that fails anywhere is an error: nothing
     /// is concluded from a part.
     pub async fn read(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<Listing, PlainError> {
+        let named = &mut |object: &Object| {
+            let key = object.key.strip_suffix('/');
+            let path = path_of(key.unwrap_or(&object.key))?;
+            Some(Listed {
+                path,
+                is_folder: key.is_some(),
+                key: None,
+                size: object.size,
+                mark: object.mark.clone(),
+                modified: object.modified,
+            })
+        };
+        Listing::read_as(bucket, spill, named, stop).await
+    }
+
+    /// Lists like [`Listing::read`]; `named` says what an object is, if it can be anything.
+    pub async fn read_as(
+        bucket: &Bucket,
+        spill: &Path,
+        named: &mut (dyn FnMut(&Object) -> Option<Listed> + Send),
+        stop: &Stop,
+    ) -> Result<Listing, PlainError> {
         let mut sorter = NameSorter::new(limits::SORT_BYTES, spill);
         let (mut objects, mut odd) = (0, (0, None));
         let mut failed = None;
@@ -45,8 +69,10 @@ impl Listing {
             if is_reserved(&object.key) {
                 return true;
             }
-            match encode(&object) {
-                Some(record) => {
+            let readable = bucket.reads_key(object.key.strip_suffix('/').unwrap_or(&object.key));
+            match named(&object).filter(|_| readable) {
+                Some(listed) => {
+                    let record = encode(&listed);
                     objects += 1;
                     failed = sorter.add(&record).err();
                 }
@@ -75,16 +101,18 @@ impl Listing {
 }
 
 /// The path, with `/` as the smallest byte so that the order of bytes is that of a walk, and what is known of the object.
-fn encode(object: &Object) -> Option<Vec<u8>> {
-    let key = object.key.strip_suffix('/');
-    let path = path_of(key.unwrap_or(&object.key))?;
-    let mut record: Vec<u8> = path.as_bytes().iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect();
-    record.extend_from_slice(&[0, 0, u8::from(key.is_some())]);
-    record.extend_from_slice(&object.size.to_le_bytes());
-    record.extend_from_slice(&object.modified.seconds.to_le_bytes());
-    record.extend_from_slice(&object.modified.nanos.to_le_bytes());
-    record.extend_from_slice(object.mark.0.as_bytes());
-    Some(record)
+fn encode(listed: &Listed) -> Vec<u8> {
+    let mut record: Vec<u8> = listed.path.as_bytes().iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect();
+    record.extend_from_slice(&[0, 0, u8::from(listed.is_folder)]);
+    record.extend_from_slice(&listed.size.to_le_bytes());
+    record.extend_from_slice(&listed.modified.seconds.to_le_bytes());
+    record.extend_from_slice(&listed.modified.nanos.to_le_bytes());
+    record.extend_from_slice(listed.mark.0.as_bytes());
+    if let Some(key) = &listed.key {
+        record.push(0);
+        record.extend_from_slice(key.as_bytes());
+    }
+    record
 }
 
 fn decode(record: &[u8]) -> Option<Listed> {
@@ -94,12 +122,15 @@ fn decode(record: &[u8]) -> Option<Listed> {
     let (flag, rest) = rest.split_first()?;
     let (size, rest) = rest.split_first_chunk::<8>()?;
     let (seconds, rest) = rest.split_first_chunk::<8>()?;
-    let (nanos, mark) = rest.split_first_chunk::<4>()?;
+    let (nanos, text) = rest.split_first_chunk::<4>()?;
+    let text = std::str::from_utf8(text).ok()?;
+    let (mark, key) = text.split_once('\0').map_or((text, None), |(mark, key)| (mark, Some(key.to_owned())));
     Some(Listed {
         path: RelPath::new(path).ok()?,
         is_folder: *flag == 1,
+        key,
         size: u64::from_le_bytes(*size),
-        mark: Mark(std::str::from_utf8(mark).ok()?.to_owned()),
+        mark: Mark(mark.to_owned()),
         modified: Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) },
     })
 }

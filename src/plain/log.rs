@@ -78,6 +78,11 @@ async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, Plain
 }
 
 impl Log {
+    /// Of a remote that keeps none.
+    pub fn none() -> Log {
+        Log { head: None, epoch: 0, names: Vec::new(), tail_bytes: 0 }
+    }
+
     /// The number of the newest entry; 0 without any.
     pub fn seq(&self) -> u64 {
         self.head.as_ref().map_or(0, |head| head.header.seq)

@@ -40,13 +40,11 @@ mod tests {
     fn names_that_a_store_would_change_are_kept_apart() {
         let bucket = Bucket::connect(&RemoteConfig::Memory { name: "names".into() }).unwrap();
         let key = |path: &[u8]| key_of(&bucket, &RelPath::new(path).unwrap());
-        for same in ["a", "a/b c", "Zürich/ö", "a+b&c=d?e#f%20", ".svault-plainly", "x/.svault-plain"] {
+        for same in ["a", " a", "a ", "a/b c", "Zürich/ö", "a+b&c=d?e#f%20", ".svault-plainly", "x/.svault-plain"] {
             assert_eq!(key(same.as_bytes()), same);
         }
         let long = "d/".repeat(600) + "x";
-        for other in
-            [&b" a"[..], b"a ", b"a\nb", b"\xff", b".svault-plain", b".svault-plain/meta", b"\xe2\x80\x83x", long.as_bytes()]
-        {
+        for other in [&b"a\nb"[..], b"\xff", b".svault-plain", b".svault-plain/meta", b"a/.tmp-x", long.as_bytes()] {
             let key = key(other);
             assert!(key.starts_with(".svault-plain/raw/") && key.len() == 50, "{key}");
         }

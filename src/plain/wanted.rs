@@ -125,11 +125,15 @@ impl Gathering<'_> {
         if object.is_folder {
             return self.put(Line::implied_directory(path, self.now));
         }
-        self.put(Line::foreign(path, object.size, object.mark, object.modified))
+        self.put(Line { key: object.key, ..Line::foreign(path, object.size, object.mark, object.modified) })
     }
 
     /// Writes a line, after the folders that it needs and nobody recorded.
     fn put(&mut self, line: Line) -> Result<(), PlainError> {
+        if self.pending.as_ref().is_some_and(|pending| pending.path == line.path) {
+            self.found.shadowed += 1;
+            return Ok(());
+        }
         self.flush(Some(&line.path))?;
         if line.file_type().is_some() {
             self.make_folders(&line.path)?;

@@ -70,15 +70,15 @@ pub struct Assembled {
 }
 
 impl Assembled {
-    /// Seals the commit. `directory` has everything but the lists of what the commit holds.
+    /// Seals the commit. `directory` has everything but the lists of what the commit holds, and comes back with them.
     pub fn seal(
         self,
         vault: &crate::vault::open::Vault,
         id: ObjectId,
         directory: Directory,
-    ) -> Result<(Sealed, BufWriter<StateFile>), PushError> {
+    ) -> Result<(Sealed, Directory, BufWriter<StateFile>), PushError> {
         let (toc, data) = self.inline.map_or_else(Default::default, Pack::into_frames);
-        let directory = Directory {
+        let mut directory = Directory {
             meta: self.meta.listed,
             toc: toc.iter().map(|frame| frame.stored_len() as u32).collect(),
             table: self.table.unwrap_or(self.meta.table).into_lines(),
@@ -86,9 +86,10 @@ impl Assembled {
             state: self.tally.state,
             ..directory
         };
+        directory.tail_bytes += directory.held_bytes();
         let parts = Parts { directory: directory.encode(), meta: self.meta.frames, toc, data };
         let sealed = parts.seal(vault.identity(), id).map_err(|what| VaultError::corrupt(id, what))?;
-        Ok((sealed, self.index))
+        Ok((sealed, directory, self.index))
     }
 }
 

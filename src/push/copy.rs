@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::ShortId;
 use crate::vault::container::{Compression, Frame, FrameType, Opened};
-use crate::vault::entry::{BlockRun, Content, Entry, FrameRef, Node, RunBuilder};
+use crate::vault::entry::{Content, Entry, FrameRef, Node, RunBuilder};
 use crate::vault::error::VaultError;
 use crate::vault::index::IndexError;
 use crate::vault::object::{ObjectId, ObjectKind};
@@ -179,7 +179,7 @@ impl Copies {
             Content::Blocks { runs, .. } if touched => {
                 let mut moved = RunBuilder::default();
                 for run in runs.iter() {
-                    each_block(run, &mut |block| {
+                    run.each_block(&mut |block| {
                         let place = block.and_then(|frame| self.place(&Source { frame, slice: None }));
                         moved.push(place.map(|(frame, _)| frame).or(block));
                     });
@@ -216,22 +216,9 @@ fn each_source(entry: &Entry, each: &mut impl FnMut(Source, Option<ShortId>)) {
     match content {
         Content::Slice { frame, inner } => each(Source { frame: *frame, slice: Some((*inner, *size as u32)) }, Some(*hash)),
         Content::Blocks { runs, .. } => runs.iter().for_each(|run| {
-            each_block(run, &mut |block| block.into_iter().for_each(|frame| each(Source { frame, slice: None }, None)));
+            run.each_block(&mut |block| block.into_iter().for_each(|frame| each(Source { frame, slice: None }, None)));
         }),
         Content::Empty | Content::Literal(_) => {}
-    }
-}
-
-fn each_block(run: &BlockRun, each: &mut impl FnMut(Option<FrameRef>)) {
-    match run {
-        BlockRun::Hole(count) => (0..*count).for_each(|_| each(None)),
-        BlockRun::Stored { object, offset, lengths } => {
-            let mut at = *offset;
-            for length in lengths {
-                each(Some(FrameRef { object: *object, offset: at, length: *length }));
-                at += u64::from(*length);
-            }
-        }
     }
 }
 

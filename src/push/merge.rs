@@ -24,7 +24,7 @@ use crate::vault::writer::Writer;
 use std::io::BufWriter;
 use std::path::Path;
 
-/// Writes a base when enough commits follow the last one.
+/// Writes a base when enough commits follow the last one, or commits with much metadata.
 pub async fn merge_if_due(
     memory: &mut Memory,
     writer: &mut Writer,
@@ -33,7 +33,8 @@ pub async fn merge_if_due(
     stop: &Stop,
 ) -> Result<(), PushError> {
     // A plan covers everything up to the commit before the one that carries it.
-    if writer.base.seq - writer.base.plan_at < limits::TAIL_COMMITS {
+    let commits = writer.base.seq - writer.base.plan_at;
+    if commits < limits::TAIL_COMMITS && writer.base.tail_bytes <= limits::TAIL_META_BYTES {
         return Ok(());
     }
     let Some(receipt) = memory.receipt.clone().filter(|receipt| receipt.seq == writer.base.seq && !receipt.reverted) else {
@@ -135,7 +136,7 @@ async fn publish(writer: &mut Writer, parts: Vec<PartRef>, stop: &Stop) -> Resul
     let base = writer.base;
     let run = Run { from: 0, to: base.seq, hash: base.hash, parts };
     let plan = Plan { runs: vec![run], log_floor: 1 };
-    let directory = Directory { flags: Flags::RELEASE, plan: Some(plan), ..writer.directory() };
+    let directory = Directory { flags: Flags::RELEASE, plan: Some(plan), tail_bytes: 0, ..writer.directory() };
     // Until the answer is known, the receipt says that objects may be stored that no commit lists: the next process then
     // claims anew, which is right whether this commit landed or not.
     writer.publish_empty(directory, stop).await?;

@@ -29,7 +29,7 @@ use self::capture::{Capture, CaptureReport};
 use self::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
 use crate::disk::{Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
-use crate::remote::session::{Local, Memory, probe_new};
+use crate::remote::session::{Local, Memory, SessionError, probe_new};
 use crate::runtime::{Stop, clock, compute, limits, ordered};
 use crate::seal::Unlocker;
 use crate::store::{Bucket, Fencing};
@@ -102,12 +102,18 @@ async fn push_sealed(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Re
     memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
     admit_push(&facts(request, &memory, head.as_ref())?, request.force)?;
 
-    let mut outcome = match push_to(request, &mut memory, head, stop).await {
+    let pushed = match push_to(request, &mut memory, head, stop).await {
         Err(PushError::Index(IndexError::Format(error))) => {
             tracing::warn!(%error, "the local index is damaged: making it again");
             memory.drop_index()?;
             let head = vault.head(None, stop).await?;
-            push_to(request, &mut memory, head, stop).await?
+            push_to(request, &mut memory, head, stop).await
+        }
+        other => other,
+    };
+    let mut outcome = match pushed {
+        Err(PushError::Index(error) | PushError::Session(SessionError::Index(error))) => {
+            return Err(memory.explain(error).into());
         }
         other => other?,
     };
@@ -366,17 +372,15 @@ async fn publish(
     if assembled.records == 0 {
         return keep_head(memory, writer, assembled, tree_seq, partial, stop).await;
     }
-    let state = assembled.tally.state;
     let id = writer.next_commit();
     let directory = Directory { flags: Flags::RELEASE, ..writer.directory() };
-    let (sealed, index) = assembled.seal(&memory.vault, id, directory)?;
+    let (sealed, directory, index) = assembled.seal(&memory.vault, id, directory)?;
     let hash = memory.vault.keys().commit_hash(&sealed.bytes[..sealed.head_len as usize]);
     let header = IndexHeader { vault_id: memory.vault.id, seq: id.a, hash, inline_base: sealed.head_len };
     IndexWriter::seal_header(index, &header)?;
     let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
     memory.note_intent(id, hash, &receipt)?;
-    let plan_at = writer.base.plan_at;
-    if let Err(error) = writer.publish(&sealed, state, plan_at, stop).await {
+    if let Err(error) = writer.publish(&sealed, &directory, stop).await {
         return Err(rescue::keep(writer, &sealed, error, stop).await);
     }
     memory.finish(&receipt)?;

@@ -2,9 +2,8 @@
 
 use super::batch::Captured;
 use crate::runtime::limits;
-use crate::vault::directory::FullNames;
 use crate::vault::entry::Record;
-use crate::vault::index::{IndexError, put_indexed, read_indexed};
+use crate::vault::index::{FullNames, IndexError, put_indexed, read_indexed};
 use crate::vault::record::{put_record, read_body};
 use crate::vault::wire::{FormatError, Reader};
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};

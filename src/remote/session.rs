@@ -4,21 +4,19 @@
 use crate::disk::{DiskError, StateDir, StateFile, StateLock, Volume};
 use crate::fault::{Fault, Kind};
 use crate::runtime::Stop;
-use crate::seal::{ContentId, random_bytes};
+use crate::seal::random_bytes;
 use crate::store::{Fencing, StoreError, probe, recheck};
 use crate::tree::RelPath;
 use crate::vault::error::VaultError;
-use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Indexed, LocalStamp};
+use crate::vault::index::{IndexError, IndexReader};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::Vault;
 use crate::vault::orphans::sweep;
 use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
-use crate::vault::tree::{Tally, TreeReader};
 use crate::vault::writer::{Takeover, Writer, WriterName};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use std::collections::VecDeque;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -27,8 +25,8 @@ pub const STATE_NAME: &str = ".vsc";
 const RECEIPT: &str = "receipt.json";
 const INTENT: &str = "intent.json";
 const RESTORING: &str = "restoring";
-const INDEX: &str = "index";
-const INDEX_NEXT: &str = "index.next";
+pub(super) const INDEX: &str = "index";
+pub(super) const INDEX_NEXT: &str = "index.next";
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +119,7 @@ pub struct Memory {
     pub current: bool,
     /// A commit's answer is outstanding: only a new claim makes sure that it cannot land later.
     pub outstanding: bool,
-    state: StateDir,
+    pub(super) state: StateDir,
 }
 
 impl Memory {
@@ -241,6 +239,9 @@ impl Memory {
             }
             return Ok((writer, true));
         }
+        if let Some(commit) = &head {
+            self.note_head(commit)?;
+        }
         let expected = head.as_ref().map(|commit| commit.hash);
         // A head that this very volume wrote has no other process behind it: the volume is locked.
         let own = head.as_ref().is_some_and(|commit| commit.directory().writer == name.id);
@@ -252,6 +253,14 @@ impl Memory {
             clean_up(&mut writer, over, stop).await?;
         }
         Ok((writer, over.map(|commit| commit.hash) == expected))
+    }
+
+    /// Notes that the tree of the receipt is still that of the head: the next process then need not look back over the
+    /// claims of all that were killed before it.
+    fn note_head(&mut self, head: &Commit) -> Result<(), SessionError> {
+        let Some(receipt) = self.receipt.clone().filter(|receipt| self.current && receipt.seq < head.seq) else { return Ok(()) };
+        let (hash, epoch) = (HEXLOWER.encode(&head.hash), head.directory().epoch);
+        self.write_receipt(Receipt { seq: head.seq, hash, epoch, clean: false, ..receipt })
     }
 
     /// The receipt of a writer whose head is `tree_seq`'s tree.
@@ -360,6 +369,18 @@ impl Memory {
         Ok(())
     }
 
+    /// What a failed local file means. Where there is no room, the index that was begun gives its own back.
+    pub fn explain(&self, error: IndexError) -> SessionError {
+        let full = match &error {
+            IndexError::Io(cause) => self.state.full(cause),
+            IndexError::Format(_) => None,
+        };
+        match full {
+            Some(full) => self.forget_next_index().err().unwrap_or(full.into()),
+            None => error.into(),
+        }
+    }
+
     /// A file for the next index.
     pub fn next_index(&self) -> Result<StateFile, SessionError> {
         Ok(self.state.create_file(INDEX_NEXT)?)
@@ -382,68 +403,6 @@ impl Memory {
     pub fn drop_index(&self) -> Result<(), SessionError> {
         self.state.remove(INDEX)?;
         Ok(())
-    }
-
-    /// Makes the index of a commit's tree from the remote, keeping what the old index knows about local files whose
-    /// recorded content is the same.
-    pub async fn rebuild_index(&self, commit: Commit, stop: &Stop) -> Result<(), SessionError> {
-        tracing::info!(commit = commit.seq, "making the local index from the remote");
-        let header = IndexHeader { vault_id: self.vault.id, seq: commit.seq, hash: commit.hash, inline_base: 0 };
-        let (expected, id) = (commit.directory().state, ObjectId::commit(commit.seq));
-        let mut old = self.old_index()?;
-        let mut writer = IndexWriter::start(std::io::BufWriter::new(self.next_index()?), &header)?;
-        let mut tally = Tally::default();
-        let view = self.vault.view(commit, stop).await?;
-        let mut tree = TreeReader::new(&self.vault, view, None, stop);
-        while let Some(entry) = tree.next().await? {
-            tally.add(self.vault.keys(), &entry);
-            let (stamp, blocks) = old.known(&entry);
-            writer.push(&Indexed { entry, stamp, blocks })?;
-        }
-        if tally.state != expected {
-            let what = crate::vault::wire::FormatError::Invalid("the tree it leaves has other totals than it says");
-            return Err(VaultError::corrupt(id, what).into());
-        }
-        writer.finish(&tally.state)?.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
-        self.state.publish(INDEX_NEXT, INDEX)?;
-        Ok(())
-    }
-
-    fn old_index(&self) -> Result<OldIndex, SessionError> {
-        let Some(file) = self.state.open_file(INDEX)? else { return Ok(OldIndex { reader: None, ahead: VecDeque::new() }) };
-        let reader = IndexReader::open(BufReader::new(file)).ok().filter(|reader| reader.header().vault_id == self.vault.id);
-        Ok(OldIndex { reader, ahead: VecDeque::new() })
-    }
-}
-
-/// An older index read beside a newer tree. Its damage costs only what it knew.
-struct OldIndex {
-    reader: Option<IndexReader<BufReader<StateFile>>>,
-    ahead: VecDeque<Indexed>,
-}
-
-impl OldIndex {
-    fn known(&mut self, entry: &crate::vault::entry::Entry) -> (Option<LocalStamp>, Vec<ContentId>) {
-        loop {
-            if self.ahead.is_empty() {
-                let next = self.reader.as_mut().and_then(|reader| reader.next().ok().flatten());
-                match next {
-                    Some(indexed) => self.ahead.push_back(indexed),
-                    None => return (None, Vec::new()),
-                }
-            }
-            match self.ahead[0].entry.path.cmp(&entry.path) {
-                std::cmp::Ordering::Less => drop(self.ahead.pop_front()),
-                std::cmp::Ordering::Greater => return (None, Vec::new()),
-                std::cmp::Ordering::Equal => break,
-            }
-        }
-        match self.ahead.pop_front() {
-            Some(old) if crate::vault::record::logical_record(&old.entry) == crate::vault::record::logical_record(entry) => {
-                (old.stamp, old.blocks)
-            }
-            _ => (None, Vec::new()),
-        }
     }
 }
 

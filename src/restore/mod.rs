@@ -12,7 +12,7 @@ mod survey;
 
 pub use outcome::Outcome;
 
-use self::pipeline::Filler;
+use self::pipeline::{Filler, stamp};
 use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
@@ -25,6 +25,7 @@ use crate::seal::Unlocker;
 use crate::store::Bucket;
 use crate::telemetry::Progress;
 use crate::tree::{FileType, Filter};
+use crate::vault::entry::Node;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
@@ -36,6 +37,17 @@ use crate::vault::writer::Takeover;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+/// How to read what rclone crypt wrote.
+#[derive(Debug, Clone)]
+pub struct CryptSource {
+    /// Where it lies.
+    pub bucket: Bucket,
+    /// How it was encrypted.
+    pub options: crate::rclone_crypt::Options,
+    /// Whether it was said that this is what lies there; otherwise it may be a vault.
+    pub is_named: bool,
+}
+
 /// What a restore needs.
 #[derive(Debug)]
 pub struct Restore {
@@ -43,6 +55,8 @@ pub struct Restore {
     pub bucket: Bucket,
     /// With which key; none for the plain layout.
     pub unlocker: Option<Unlocker>,
+    /// How to read what rclone crypt wrote, if that may lie there.
+    pub crypt: Option<CryptSource>,
     /// Do not list a plain remote: what its manifest says is there.
     pub trust_manifest: bool,
     /// To where.
@@ -96,6 +110,15 @@ pub enum RestoreError {
     /// The plain layout.
     #[error(transparent)]
     Plain(#[from] PlainError),
+    /// The password of rclone crypt.
+    #[error(transparent)]
+    Crypt(#[from] crate::rclone_crypt::OptionsError),
+    /// Nothing there has a name that rclone crypt made with these options.
+    #[error("{place} is no vault, and no object there has a name that rclone crypt made with this password and these options")]
+    NotOfCrypt {
+        /// The remote.
+        place: String,
+    },
     /// The volume is too small.
     #[error("the restore needs {needed} bytes, but {path} has {available} available")]
     NoSpace {
@@ -128,6 +151,8 @@ impl Fault for RestoreError {
             RestoreError::Vault(error) => error.kind(),
             RestoreError::Session(error) => error.kind(),
             RestoreError::Plain(error) => error.kind(),
+            RestoreError::Crypt(error) => error.kind(),
+            RestoreError::NotOfCrypt { .. } => Kind::Refused,
             RestoreError::Index(_) | RestoreError::NoSpace { .. } => Kind::Volume,
             RestoreError::Stopped(_) => Kind::Unfinished,
         }
@@ -140,6 +165,12 @@ impl Fault for RestoreError {
             RestoreError::Vault(error) => error.hint(),
             RestoreError::Session(error) => error.hint(),
             RestoreError::Plain(error) => error.hint(),
+            RestoreError::Crypt(error) => error.hint(),
+            RestoreError::NotOfCrypt { .. } => Some(
+                "check the remote path, ENCRYPTED_PASSWORD, ENCRYPTED_PASSWORD2, ENCRYPTED_FILENAME_ENCRYPTION and \
+                 ENCRYPTED_DIRECTORY_NAME_ENCRYPTION"
+                    .into(),
+            ),
             RestoreError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
@@ -155,9 +186,21 @@ impl Fault for RestoreError {
 pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
     let began = clock::now();
     check_root(request)?;
-    let mut outcome = match &request.unlocker {
-        Some(unlocker) => restore_sealed(request, unlocker, stop).await?,
-        None => plain::restore(request, stop).await?,
+    let mut outcome = match (&request.unlocker, &request.crypt) {
+        (_, Some(source)) if source.is_named => plain::restore_crypt(request, source, stop).await?,
+        (Some(unlocker), Some(source)) => match restore_sealed(request, unlocker, stop).await {
+            // No vault, but something: the password that would open one may be rclone's.
+            Err(RestoreError::Vault(error @ VaultError::NotAVault { .. })) => {
+                tracing::debug!(%error, "looking whether rclone crypt wrote it");
+                match plain::restore_crypt(request, source, stop).await {
+                    Err(RestoreError::NotOfCrypt { .. }) => return Err(error.into()),
+                    restored => restored?,
+                }
+            }
+            restored => restored?,
+        },
+        (Some(unlocker), None) => restore_sealed(request, unlocker, stop).await?,
+        (None, _) => plain::restore(request, stop).await?,
     };
     if outcome.action.is_none() && !request.allow_empty {
         return Err(Refusal::RemoteEmpty.into());
@@ -250,7 +293,10 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, Chosen::tree_seq)));
     let receipt = Receipt { reverted: point.is_some(), ..receipt };
     let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
-    execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await
+    match execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await {
+        Err(RestoreError::Index(error)) => Err(memory.explain(error).into()),
+        other => other,
+    }
 }
 
 async fn facts(
@@ -374,6 +420,7 @@ async fn survey(
         volume: local.volume.clone(),
         filter: request.filter.clone(),
         action: plan.action,
+        fresh: plan.fresh,
         stop: stop.clone(),
     };
     let spill = local.spill();
@@ -381,10 +428,14 @@ async fn survey(
 }
 
 fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
-    let space = local.volume.space()?;
-    if survey.bytes > space.available_bytes {
+    // What goes before anything is written makes room.
+    let mut available = local.volume.space()?.available_bytes + survey.replaced + if removing { survey.extra_bytes } else { 0 };
+    for leftover in &survey.leftovers {
+        available += local.volume.look(leftover)?.map_or(0, |found| found.allocated);
+    }
+    if survey.bytes > available {
         let path = local.volume.path().display().to_string();
-        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available: space.available_bytes });
+        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available });
     }
     let count = survey.extra.len() as u64;
     let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
@@ -415,7 +466,7 @@ async fn fill(
     fresh: bool,
     stop: &Stop,
 ) -> Result<crate::disk::PlaceSkips, RestoreError> {
-    let placer = Placer::new(&local.volume, PlaceOptions { fresh: fresh && survey.kept == 0, owners: request.owners })?;
+    let placer = Placer::new(&local.volume, PlaceOptions { fresh, owners: request.owners })?;
     let mut filler = Filler {
         vault: memory.vault.clone(),
         volume: local.volume.clone(),
@@ -435,5 +486,14 @@ async fn fill(
         }
     }
     index.finish(&survey.state)?;
+    if !request.adopt && request.filter.is_all() {
+        // Only now, with all in place, do directories keep their change time: a push need not look at each again.
+        memory.revise_next_index(|indexed| {
+            if indexed.entry.node == Node::Directory {
+                indexed.stamp = local.volume.look(&indexed.entry.path)?.as_ref().map(stamp);
+            }
+            Ok(())
+        })?;
+    }
     Ok(placer.skipped())
 }

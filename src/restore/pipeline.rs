@@ -285,7 +285,8 @@ impl Filler {
     }
 }
 
-fn stamp(found: &Found) -> LocalStamp {
+/// What the index remembers of a local entry.
+pub fn stamp(found: &Found) -> LocalStamp {
     LocalStamp { ctime: found.identity.ctime, inode: found.identity.inode }
 }
 

@@ -7,12 +7,13 @@ use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
 use crate::tree::{Completeness, FileType, Filter, Found, RelPath};
 use crate::vault::directory::State;
-use crate::vault::entry::{Content, Entry, Node};
+use crate::vault::entry::{Content, Entry, Node, blocks_of};
 use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use crate::vault::tree::{Tally, TreeReader};
 use crate::vault::wire::Reader;
+use std::collections::HashSet;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tempfile::SpooledTempFile;
@@ -98,8 +99,12 @@ pub struct Survey {
     pub completeness: Completeness,
     /// Entries to place.
     pub place: u64,
-    /// Bytes to write.
+    /// Bytes to write: neither holes nor a file's second name cost any.
     pub bytes: u64,
+    /// Bytes on disk of what is replaced before it is written again.
+    pub replaced: u64,
+    /// Bytes on disk of what is not wanted.
+    pub extra_bytes: u64,
     /// Entries kept or adjusted.
     pub kept: u64,
     /// Unfinished files of a killed restore.
@@ -119,6 +124,8 @@ pub struct Surveyor {
     pub filter: Filter,
     /// Why we restore.
     pub action: RestoreAction,
+    /// All in the volume is a restore's: files are replaced in place.
+    pub fresh: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -140,10 +147,13 @@ impl Surveyor {
             completeness: Completeness::Whole,
             place: 0,
             bytes: 0,
+            replaced: 0,
+            extra_bytes: 0,
             kept: 0,
             leftovers: Vec::new(),
         };
         let mut tally = Tally::default();
+        let mut groups = HashSet::new();
         let mut known: Option<Indexed> = None;
         let mut wanted = wait_blocking(tree.next())?;
         let mut found = next_found(&mut scan)?;
@@ -153,6 +163,7 @@ impl Surveyor {
             if side == Side::Right {
                 if let Some(here) = here {
                     survey.local += 1;
+                    survey.extra_bytes += here.allocated;
                     survey.extra.push((here.path, here.file_type));
                 }
             } else if let Some(entry) = wanted.take() {
@@ -161,7 +172,9 @@ impl Surveyor {
                 if self.filter.admits(&entry.path) {
                     advance(&mut old, &mut known, &entry.path)?;
                     let before = known.as_ref().filter(|known| known.entry.path == entry.path);
-                    self.step(entry, here, before, &mut survey)?;
+                    let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
+                    let bytes = if first { stored_bytes(&entry.node) } else { 0 };
+                    self.step(entry, here, before, bytes, &mut survey)?;
                 }
                 wanted = wait_blocking(tree.next())?;
             }
@@ -182,6 +195,7 @@ impl Surveyor {
         entry: Entry,
         found: Option<Found>,
         before: Option<&Indexed>,
+        bytes: u64,
         survey: &mut Survey,
     ) -> Result<(), RestoreError> {
         let (step, stamp, blocks) = match &found {
@@ -191,7 +205,8 @@ impl Surveyor {
         match step {
             Step::Place => {
                 survey.place += 1;
-                survey.bytes += entry.node.size();
+                survey.bytes += bytes;
+                survey.replaced += found.as_ref().filter(|_| self.fresh).map_or(0, |found| found.allocated);
             }
             Step::Adjust | Step::Keep => survey.kept += 1,
         }
@@ -253,6 +268,17 @@ impl Surveyor {
         }
         let found_hash = blocks.map_or_else(|| whole.short(), |blocks| blocks.finish());
         Ok(found_hash == *hash && file.stamp()? == stamp_of(found))
+    }
+}
+
+/// The bytes of a file that are not holes.
+fn stored_bytes(node: &Node) -> u64 {
+    match node {
+        Node::File { size, content: Content::Blocks { log2_block, runs }, .. } => {
+            let holes = blocks_of(runs).iter().filter(|block| block.is_none()).count() as u64;
+            size.saturating_sub(holes << log2_block)
+        }
+        node => node.size(),
     }
 }
 

@@ -19,6 +19,10 @@ pub const SMALL_FILE_BYTES: u64 = 128 << 10;
 pub const LITERAL_BYTES: usize = 128;
 /// Plaintext of one frame of records.
 pub const META_FRAME_BYTES: usize = 128 << 10;
+/// Records in one frame (format limit): a reader holds them all. No frame of the length above reaches it.
+pub const META_FRAME_RECORDS: usize = 32 * 1024;
+/// Length of all paths of one frame (format limit): each may take a byte where it shares the rest with the one before.
+pub const META_FRAME_PATH_BYTES: usize = 4 << 20;
 /// No frame may decompress to more than this (format limit).
 pub const FRAME_CAP_BYTES: usize = 4 << 20;
 /// Frames being compressed at once, each up to [`BLOCK_BATCH_BYTES`].
@@ -35,7 +39,8 @@ pub const COMMIT_META_BYTES: usize = 2 << 20;
 pub const OBJECT_CAP_BYTES: u64 = 64 << 20;
 /// A base is written when this many commits follow the last one: bounds a restore's requests.
 pub const TAIL_COMMITS: u64 = 256;
-/// A base is also written when the commits after the last one hold this much metadata: bounds a restore's memory.
+/// A base is also written when a reader of the commits after the last one would hold more than this: bounds a restore's
+/// memory.
 pub const TAIL_META_BYTES: u64 = 8 << 20;
 /// An object whose live data is less than this is small: a base copies the data, so that a restore need not ask for that
 /// object. Above, a request for it is well spent.

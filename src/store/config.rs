@@ -152,7 +152,8 @@ impl S3Config {
 
 /// Prefixes that the HTTP layer or OpenDAL would silently rewrite are refused, so that no two spellings name one place.
 pub(super) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
-    if prefix.is_empty() || clean(prefix) {
+    let clean = !has_rewritten_parts(prefix) && prefix.trim() == prefix && !prefix.chars().any(char::is_control);
+    if prefix.is_empty() || clean {
         return Ok(());
     }
     Err(StoreError::usage(
@@ -161,14 +162,23 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// Keys are formed by this program from names without surprises.
+/// Keys that would become others on their way: OpenDAL trims what it passes on.
 pub(super) fn check_key(key: &str) -> Result<(), StoreError> {
-    let hidden = key.split('/').any(|part| part.starts_with(super::local::TEMPORARY));
-    if clean(key) && !hidden { Ok(()) } else { Err(StoreError::BadKey(key.escape_debug().to_string())) }
+    if key.trim() == key { check_exact_key(key) } else { Err(bad_key(key)) }
 }
 
-fn clean(path: &str) -> bool {
-    path.trim() == path && !path.chars().any(char::is_control) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+/// Keys of stores that take every character as it is.
+pub(super) fn check_exact_key(key: &str) -> Result<(), StoreError> {
+    let hidden = key.split('/').any(|part| part.starts_with(super::local::TEMPORARY));
+    if has_rewritten_parts(key) || hidden || key.contains('\0') { Err(bad_key(key)) } else { Ok(()) }
+}
+
+fn bad_key(key: &str) -> StoreError {
+    StoreError::BadKey(key.escape_debug().to_string())
+}
+
+fn has_rewritten_parts(path: &str) -> bool {
+    path.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
 /// `prefix/key`, whichever parts there are.

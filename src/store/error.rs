@@ -2,6 +2,7 @@
 
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
+use crate::tree::Shown;
 use std::fmt;
 
 /// What was asked of the store.
@@ -48,7 +49,7 @@ pub struct Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "could not {} '{}' in {}", self.act.verb(), self.key, self.place)
+        write!(out, "could not {} '{}' in {}", self.act.verb(), Shown(self.key.as_bytes()), self.place)
     }
 }
 
@@ -178,7 +179,7 @@ impl StoreError {
     }
 
     /// The same error after so many tries.
-    pub(super) fn after(mut self, count: u32) -> StoreError {
+    pub fn after(mut self, count: u32) -> StoreError {
         match &mut self {
             StoreError::Unavailable { tries, .. } => *tries = count,
             StoreError::Ambiguous(inner) => {

@@ -2,11 +2,13 @@
 //!
 //! An object appears whole or not at all: it is written to a temporary file beside its place, synced, then linked to
 //! its name. `link` fails when the name exists, which makes the create atomic on every file system, NFS included. A
-//! crash before the link leaves a temporary file that no list shows; after it, the object.
+//! crash before the link leaves a temporary file that no list shows; after it, the object. Such files are removed when
+//! they are a day old, by whoever creates an object then.
 
 use super::error::{Asked, StoreError};
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed};
+use crate::runtime::clock;
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -19,6 +21,14 @@ use std::path::{Path, PathBuf};
 
 /// What the names of temporary files begin with. No key has such a part.
 pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Changed when leftovers were last looked for.
+const SWEPT: &str = ".tmp-swept";
+/// Temporary files of this age are leftovers, and are looked for this often. No write takes as long; a writer that lost
+/// its file all the same, to another's wrong clock, fails before its object appears.
+const LEFTOVER_AGE_S: i64 = 24 * 3600;
+/// The deepest folders of a vault lie this far down.
+const DEPTH: u32 = 2;
 
 /// A folder that plays a bucket.
 #[derive(Debug, Clone)]
@@ -53,6 +63,7 @@ impl Local {
 
     pub(super) fn create(&self, asked: &Asked, body: &[u8]) -> Result<Create, StoreError> {
         let target = self.path(&asked.key);
+        self.sweep_if_due();
         let temporary = self.write_beside(asked, &target, body)?;
         let outcome = publish(&temporary, &target);
         // After a rename there is nothing left to remove; after a crash here a hidden file stays behind.
@@ -152,6 +163,19 @@ impl Local {
         Ok(first.map(|listed| listed.name))
     }
 
+    /// Removes what killed writers left, once a day. That it fails harms nobody: the next day's writer tries again.
+    fn sweep_if_due(&self) {
+        let now = i64::try_from(clock::wall_ms() / 1000).unwrap_or(0);
+        let marker = self.folder.join(SWEPT);
+        let due = match fs::symlink_metadata(&marker) {
+            Ok(meta) => meta.mtime() < now - LEFTOVER_AGE_S,
+            Err(_) => self.folder.is_dir(),
+        };
+        if due && fs::write(&marker, b"swept").is_ok() {
+            sweep(&self.folder, now - LEFTOVER_AGE_S, DEPTH);
+        }
+    }
+
     /// The body in a synced temporary file beside its place.
     fn write_beside(&self, asked: &Asked, target: &Path, body: &[u8]) -> Result<PathBuf, StoreError> {
         let parent = target.parent().unwrap_or(&self.folder);
@@ -170,6 +194,19 @@ impl Local {
                 let _ = fs::remove_file(&temporary);
                 Err(failed(asked, &error))
             }
+        }
+    }
+}
+
+/// Removes temporary files that were last changed before a moment: a file may get a time of its own before its name.
+fn sweep(folder: &Path, before_s: i64, depth: u32) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(meta) = entry.metadata() else { continue };
+        let temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        if meta.is_dir() && depth > 0 {
+            sweep(&entry.path(), before_s, depth - 1);
+        } else if meta.is_file() && temporary && meta.ctime() < before_s {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -421,6 +458,29 @@ mod tests {
         assert_eq!(local.first(&asked("empty")).expect("no name"), None);
         let top = local.list(&asked("")).expect("a list");
         assert_eq!(top, [Listed { name: "log".into(), size: 0, is_folder: true }]);
+    }
+
+    #[test]
+    fn old_leftovers_of_killed_writers_are_swept_once_a_day() {
+        let (_base, local) = opened();
+        local.create(&asked("log/a"), b"a").expect("created");
+        local.create(&asked("obj/1-2/p3"), b"p").expect("created");
+        let leftovers = ["log/.tmp-0", "obj/1-2/.tmp-1", ".tmp-2"].map(|name| local.folder.join(name));
+        leftovers.iter().for_each(|path| fs::write(path, b"half").expect("a leftover"));
+        let swept = || fs::metadata(local.folder.join(SWEPT)).map(|meta| meta.mtime()).expect("the second writer swept");
+        let (now, first) = (i64::try_from(clock::wall_ms() / 1000).expect("a time"), swept());
+        local.create(&asked("log/b"), b"b").expect("created");
+        assert_eq!(swept(), first, "not again before tomorrow");
+        let yesterday = std::time::UNIX_EPOCH + std::time::Duration::from_millis(clock::wall_ms())
+            - std::time::Duration::from_secs(25 * 3600);
+        File::open(local.folder.join(SWEPT)).and_then(|file| file.set_modified(yesterday)).expect("a time");
+        local.create(&asked("log/c"), b"c").expect("created");
+        assert!(swept() >= first && leftovers.iter().all(|path| path.exists()), "none is a day old");
+        sweep(&local.folder, now + 60, DEPTH);
+        assert!(!leftovers.iter().any(|path| path.exists()), "all are old tomorrow");
+        assert_eq!(local.list(&asked("log")).expect("a list").len(), 3);
+        let top: Vec<_> = local.list(&asked("")).expect("a list").into_iter().map(|one| one.name).collect();
+        assert_eq!(top, ["log", "obj"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
 
-use self::config::{check_key, check_prefix, join};
+use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;
 use self::http::Meter;
 use self::local::Local;
@@ -288,9 +288,14 @@ struct Walk<'a> {
 impl Bucket {
     fn asked(&self, act: Act, key: &str) -> Result<Asked, StoreError> {
         if !(act == Act::List && key.is_empty()) {
-            check_key(key)?;
+            self.check(key)?;
         }
         Ok(Asked { act, key: key.to_owned(), place: self.inner.place.clone() })
+    }
+
+    /// OpenDAL trims keys of S3; all else takes them as they are.
+    fn check(&self, key: &str) -> Result<(), StoreError> {
+        if matches!(self.inner.backend, Backend::S3(_)) { check_key(key) } else { check_exact_key(key) }
     }
 
     fn count(&self, operation: Operation, up: usize) {

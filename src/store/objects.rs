@@ -70,9 +70,14 @@ enum Way {
 }
 
 impl Bucket {
-    /// Whether a key can be used as it is: OpenDAL and the folder would rewrite or hide others.
+    /// Whether an object can be read under this key: some would become others on their way.
+    pub fn reads_key(&self, key: &str) -> bool {
+        self.check(key).is_ok()
+    }
+
+    /// Whether a new object gets this key: it can be read under it, here and by other programs.
     pub fn takes_key(&self, key: &str) -> bool {
-        super::config::check_key(key).is_ok() && key.len() + self.prefix_length() <= 1024
+        self.reads_key(key) && !key.chars().any(char::is_control) && key.len() + self.prefix_length() <= 1024
     }
 
     fn prefix_length(&self) -> usize {

@@ -163,6 +163,8 @@ pub struct Directory {
     pub fork_of: u64,
     /// 20: in a commit, what tells orphans from the rest; an older program left it out.
     pub upkeep: Option<Upkeep>,
+    /// 21: what a reader holds of the commits after the plan's runs, this one included; 0 when that is not known.
+    pub tail_bytes: u64,
 }
 
 /// Names for people, and the digest that binds `vault.json`.
@@ -221,6 +223,9 @@ impl Directory {
         }
         if let Some(upkeep) = &self.upkeep {
             e.u8(20)?.array(3)?.u32(upkeep.counter)?.u64(upkeep.claimed_at)?.u32(upkeep.swept)?;
+        }
+        if self.tail_bytes != 0 {
+            e.u8(21)?.u64(self.tail_bytes)?;
         }
         e.end()?;
         Ok(())
@@ -307,10 +312,18 @@ impl Directory {
                 tuple(d, 3)?;
                 self.upkeep = Some(Upkeep { counter: d.u32()?, claimed_at: d.u64()?, swept: d.u32()? });
             }
+            21 => self.tail_bytes = d.u64()?,
             unknown if unknown >= 64 => return Err(FormatError::Unknown(format!("directory key {unknown}")).into()),
             _ => d.skip()?,
         }
         Ok(())
+    }
+
+    /// What a reader holds while it merges this object's records with those of others: its frames, and one part.
+    pub fn held_bytes(&self) -> u64 {
+        let meta: u64 = self.meta.iter().map(|frame| u64::from(frame.length)).sum();
+        let toc: u64 = self.toc.iter().map(|length| u64::from(*length)).sum();
+        meta + toc + self.parts.iter().map(|part| part.length).max().unwrap_or(0)
     }
 
     /// The claim under which it was written.
@@ -456,40 +469,5 @@ impl ObjectLookup for TableLookup {
         let offset = reader.varint("a reference")?;
         let base = if object == self.own { u64::from(self.head_len) } else { 0 };
         offset.checked_add(base).ok_or(FormatError::Invalid("a reference points outside its object"))
-    }
-}
-
-/// References by full name, for local files.
-#[derive(Debug, Clone, Copy)]
-pub struct FullNames;
-
-impl ObjectNames for FullNames {
-    fn put(&mut self, out: &mut Vec<u8>, object: ObjectId, _length: u64) {
-        put_varint(out, object.kind as u64);
-        put_varint(out, object.a);
-        put_varint(out, object.b >> 32);
-        put_varint(out, object.b & 0xffff_ffff);
-    }
-
-    fn put_offset(&mut self, out: &mut Vec<u8>, _object: ObjectId, offset: u64) {
-        put_varint(out, offset);
-    }
-}
-
-impl ObjectLookup for FullNames {
-    fn get(&self, reader: &mut Reader<'_>) -> Result<Option<ObjectId>, FormatError> {
-        let kind = reader.narrow::<u8>("a reference")?;
-        if kind == 0 {
-            return Ok(None);
-        }
-        let kind = ObjectKind::from_number(kind).ok_or(FormatError::Invalid("a reference has an unknown kind"))?;
-        let a = reader.varint("a reference")?;
-        let high = u64::from(reader.narrow::<u32>("a reference")?);
-        let low = u64::from(reader.narrow::<u32>("a reference")?);
-        Ok(Some(ObjectId { kind, a, b: high << 32 | low }))
-    }
-
-    fn get_offset(&self, reader: &mut Reader<'_>, _object: ObjectId) -> Result<u64, FormatError> {
-        reader.varint("a reference")
     }
 }

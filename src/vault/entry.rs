@@ -156,8 +156,82 @@ pub enum BlockRun {
         /// Offset of the first frame.
         offset: u64,
         /// Stored length of each frame.
-        lengths: Vec<u32>,
+        lengths: Lengths,
     },
+}
+
+/// Lengths of frames that lie back to back. What a few bytes of a record say takes a few bytes here: a run of a million
+/// frames of one length is no larger than a run of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lengths(Kept);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kept {
+    /// So many times the same; also none.
+    Same(u32, u32),
+    /// Two different ones at least.
+    Each(Vec<u32>),
+}
+
+impl Lengths {
+    /// `count` times the same.
+    pub fn same(count: u32, length: u32) -> Lengths {
+        Lengths(Kept::Same(count, if count == 0 { 0 } else { length }))
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, length: u32) {
+        match &mut self.0 {
+            Kept::Same(count, same) if *count == 0 || *same == length => *self = Lengths::same(*count + 1, length),
+            Kept::Same(count, same) => {
+                let mut each = vec![*same; *count as usize];
+                each.push(length);
+                self.0 = Kept::Each(each);
+            }
+            Kept::Each(each) => each.push(length),
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        match &self.0 {
+            Kept::Same(count, _) => u64::from(*count),
+            Kept::Each(each) => each.len() as u64,
+        }
+    }
+
+    /// The one length, if all are the same.
+    pub fn all_same(&self) -> Option<u32> {
+        match &self.0 {
+            Kept::Same(_, length) => Some(*length),
+            Kept::Each(_) => None,
+        }
+    }
+
+    /// Their sum.
+    pub fn sum(&self) -> u64 {
+        match &self.0 {
+            Kept::Same(count, length) => u64::from(*count) * u64::from(*length),
+            Kept::Each(each) => each.iter().map(|length| u64::from(*length)).sum(),
+        }
+    }
+
+    /// All in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        let (count, length, each) = match &self.0 {
+            Kept::Same(count, length) => (*count, *length, &[][..]),
+            Kept::Each(each) => (0, 0, &each[..]),
+        };
+        std::iter::repeat_n(length, count as usize).chain(each.iter().copied())
+    }
+}
+
+impl FromIterator<u32> for Lengths {
+    fn from_iter<I: IntoIterator<Item = u32>>(all: I) -> Lengths {
+        let mut lengths = Lengths::same(0, 0);
+        all.into_iter().for_each(|length| lengths.push(length));
+        lengths
+    }
 }
 
 impl BlockRun {
@@ -176,11 +250,25 @@ impl BlockRun {
         }
     }
 
+    /// Calls `each` with every block in order: `None` is a hole.
+    pub fn each_block(&self, each: &mut impl FnMut(Option<FrameRef>)) {
+        match self {
+            BlockRun::Hole(count) => (0..*count).for_each(|_| each(None)),
+            BlockRun::Stored { object, offset, lengths } => {
+                let mut at = *offset;
+                for length in lengths.iter() {
+                    each(Some(FrameRef { object: *object, offset: at, length }));
+                    at += u64::from(length);
+                }
+            }
+        }
+    }
+
     /// Number of blocks.
     pub fn count(&self) -> u64 {
         match self {
             BlockRun::Hole(count) => *count,
-            BlockRun::Stored { lengths, .. } => lengths.len() as u64,
+            BlockRun::Stored { lengths, .. } => lengths.count(),
         }
     }
 }
@@ -210,18 +298,7 @@ pub fn block_class_of_changed(size: u64, before: u8) -> u8 {
 /// Unfolds runs into single blocks: `None` is a hole.
 pub fn blocks_of(runs: &[BlockRun]) -> Vec<Option<FrameRef>> {
     let mut blocks = Vec::new();
-    for run in runs {
-        match run {
-            BlockRun::Hole(count) => blocks.extend(std::iter::repeat_n(None, *count as usize)),
-            BlockRun::Stored { object, offset, lengths } => {
-                let mut at = *offset;
-                for length in lengths {
-                    blocks.push(Some(FrameRef { object: *object, offset: at, length: *length }));
-                    at += u64::from(*length);
-                }
-            }
-        }
-    }
+    runs.iter().for_each(|run| run.each_block(&mut |block| blocks.push(block)));
     blocks
 }
 
@@ -246,7 +323,8 @@ impl RunBuilder {
             }
             (_, Some(frame)) => {
                 self.end = frame.offset + u64::from(frame.length);
-                self.runs.push(BlockRun::Stored { object: frame.object, offset: frame.offset, lengths: vec![frame.length] });
+                let lengths = Lengths::same(1, frame.length);
+                self.runs.push(BlockRun::Stored { object: frame.object, offset: frame.offset, lengths });
             }
         }
     }

@@ -1,10 +1,10 @@
 //! The local index: the tree at the head as the vault knows it, beside what tells whether a local file has changed
 //! since. A sorted file of checksummed chunks. It is a cache: lost or damaged, it is made again from the remote.
 
-use super::directory::{FullNames, State};
+use super::directory::State;
 use super::entry::{Entry, Record};
-use super::object::ObjectId;
-use super::record::{UPSERT, put_record, read_body};
+use super::object::{ObjectId, ObjectKind};
+use super::record::{ObjectLookup, ObjectNames, UPSERT, put_record, read_body};
 use super::wire::{FormatError, Reader, put_varint, put_zigzag};
 use crate::seal::{ContentId, checksum};
 use crate::tree::{RelPath, Timestamp};
@@ -285,6 +285,41 @@ pub fn read_indexed(reader: &mut Reader<'_>, previous: &[u8]) -> Result<Indexed,
     let count = reader.varint("blocks")?;
     let blocks = (0..count).map(|_| reader.array("blocks").map(ContentId)).collect::<Result<_, _>>()?;
     Ok(Indexed { entry, stamp, blocks })
+}
+
+/// References by full name, for local files.
+#[derive(Debug, Clone, Copy)]
+pub struct FullNames;
+
+impl ObjectNames for FullNames {
+    fn put(&mut self, out: &mut Vec<u8>, object: ObjectId, _length: u64) {
+        put_varint(out, object.kind as u64);
+        put_varint(out, object.a);
+        put_varint(out, object.b >> 32);
+        put_varint(out, object.b & 0xffff_ffff);
+    }
+
+    fn put_offset(&mut self, out: &mut Vec<u8>, _object: ObjectId, offset: u64) {
+        put_varint(out, offset);
+    }
+}
+
+impl ObjectLookup for FullNames {
+    fn get(&self, reader: &mut Reader<'_>) -> Result<Option<ObjectId>, FormatError> {
+        let kind = reader.narrow::<u8>("a reference")?;
+        if kind == 0 {
+            return Ok(None);
+        }
+        let kind = ObjectKind::from_number(kind).ok_or(FormatError::Invalid("a reference has an unknown kind"))?;
+        let a = reader.varint("a reference")?;
+        let high = u64::from(reader.narrow::<u32>("a reference")?);
+        let low = u64::from(reader.narrow::<u32>("a reference")?);
+        Ok(Some(ObjectId { kind, a, b: high << 32 | low }))
+    }
+
+    fn get_offset(&self, reader: &mut Reader<'_>, _object: ObjectId) -> Result<u64, FormatError> {
+        reader.varint("a reference")
+    }
 }
 
 #[cfg(test)]

@@ -83,18 +83,30 @@ impl Vault {
         Ok(Commit { seq, hash, head })
     }
 
-    /// The head of any object, of which `bytes` is the start.
+    /// The head of any object, of which `bytes` is all or the first [`limits::HEAD_READ_BYTES`].
     pub async fn head_of(&self, id: ObjectId, bytes: Bytes, stop: &Stop) -> Result<Head, VaultError> {
         let corrupt = |what| VaultError::corrupt(id, what);
-        let opened = Opened::parse(self.identity(), id, &bytes).map_err(corrupt)?;
+        let opened = self.opened(id, &bytes)?;
         let head = self.reach_to(id, bytes, opened.head_len as usize, stop).await?;
         Head::read(opened, head).map_err(corrupt)
+    }
+
+    /// The checked header of an object, of which `bytes` is all or the first [`limits::HEAD_READ_BYTES`]: an object that is
+    /// shorter than those shows its length.
+    fn opened(&self, id: ObjectId, bytes: &[u8]) -> Result<Opened, VaultError> {
+        let corrupt = |what| VaultError::corrupt(id, what);
+        let opened = Opened::parse(self.identity(), id, bytes).map_err(corrupt)?;
+        let read = bytes.len() as u64;
+        if read == opened.total_len || (limits::HEAD_READ_BYTES..opened.total_len).contains(&read) {
+            return Ok(opened);
+        }
+        Err(corrupt(FormatError::Invalid("it has another length than its header says")))
     }
 
     /// The head of an object up to its directory: its records may not be there yet.
     pub async fn directory_from(&self, id: ObjectId, bytes: Bytes, stop: &Stop) -> Result<Head, VaultError> {
         let corrupt = |what| VaultError::corrupt(id, what);
-        let opened = Opened::parse(self.identity(), id, &bytes).map_err(corrupt)?;
+        let opened = self.opened(id, &bytes)?;
         let wanted = bytes.len().max(HEADER_BYTES + opened.dir_len as usize).min(opened.head_len as usize);
         let head = self.reach_to(id, bytes, wanted, stop).await?;
         let head = Head::read(opened, head).map_err(corrupt)?;
@@ -202,4 +214,45 @@ pub struct View {
     pub plan: Plan,
     /// Commits after them, oldest first; the last is the commit itself. Empty if it is merged already.
     pub tail: Vec<Commit>,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::runtime::Stop;
+    use crate::seal::{RawKey, Unlocker};
+    use crate::store::{Bucket, Fencing, RemoteConfig};
+    use crate::vault::container::Parts;
+    use crate::vault::directory::{Directory, PartRef};
+    use crate::vault::object::{ObjectId, ObjectKind};
+    use crate::vault::open::create;
+    use crate::vault::tree::read_part;
+    use crate::vault::writer::{Takeover, Writer, WriterName};
+
+    #[tokio::test]
+    async fn an_object_of_another_length_than_its_header_says_is_named() {
+        let stop = Stop::new();
+        let bucket = Bucket::connect(&RemoteConfig::Memory { name: "lengths".into() }).unwrap();
+        let vault = create(&bucket, &Unlocker::Raw(RawKey::generate()), &stop).await.unwrap();
+        let name = WriterName { id: [1; 16], pod: "made-up".into() };
+        let (mut writer, _) = Writer::claim(&vault, None, name, Fencing::Strict, Takeover::Force, &stop).await.unwrap();
+        let part = writer.next_object(ObjectKind::Run);
+        let sealed = Parts { directory: Directory::default().encode(), ..Parts::default() }.seal(vault.identity(), part).unwrap();
+        bucket.put(&stop, &part.key(), sealed.bytes.clone()).await.unwrap();
+        for id in [ObjectId::commit(1), part] {
+            let whole = bucket.get(&stop, &id.key(), None).await.unwrap();
+            for length in [whole.len() - 1, whole.len() + 1, whole.len() + (64 << 10), whole.len()] {
+                let mut bytes = whole.to_vec();
+                bytes.resize(length, 0);
+                bucket.put(&stop, &id.key(), bytes.into()).await.unwrap();
+                let referred = PartRef { object: part, length: length as u64, tag: sealed.tag, first: Vec::new(), count: 0 };
+                let read = match id.kind {
+                    ObjectKind::Commit => vault.commit(1, &stop).await.map(|commit| commit.head),
+                    _ => read_part(&vault, &referred, ObjectId::commit(1), &stop).await,
+                };
+                let said = read.map_or_else(|error| error.to_string(), |_| String::new());
+                let named = said.contains(&id.key()) && said.ends_with("it has another length than its header says");
+                assert_eq!(named, length != whole.len(), "{id} with {length} bytes: {said}");
+            }
+        }
+    }
 }

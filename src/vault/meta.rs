@@ -16,6 +16,8 @@ pub struct MetaWriter {
     previous: Vec<u8>,
     first: Vec<u8>,
     count: u32,
+    /// Length of the paths in the open frame: sharing makes them longer than what is stored.
+    paths: usize,
     frames: Vec<Frame>,
     listed: Vec<MetaFrame>,
     stored: usize,
@@ -44,6 +46,7 @@ impl MetaWriter {
             previous: Vec::new(),
             first: Vec::new(),
             count: 0,
+            paths: 0,
             frames: Vec::new(),
             listed: Vec::new(),
             stored: 0,
@@ -54,7 +57,10 @@ impl MetaWriter {
     /// Adds the next record.
     pub fn push(&mut self, record: &Record) -> Result<(), FormatError> {
         let path = record.path().as_bytes();
-        if self.count > 0 && self.open.len() >= limits::META_FRAME_BYTES - 1024 {
+        let full = self.open.len() >= limits::META_FRAME_BYTES - 1024
+            || self.count as usize >= limits::META_FRAME_RECORDS
+            || self.paths + path.len() > limits::META_FRAME_PATH_BYTES;
+        if self.count > 0 && full {
             self.close();
         }
         if self.count == 0 {
@@ -67,6 +73,7 @@ impl MetaWriter {
             return Err(FormatError::Invalid("a record would be larger than a frame"));
         }
         self.previous = path.to_vec();
+        self.paths += path.len();
         self.count += 1;
         self.records += 1;
         Ok(())
@@ -85,6 +92,7 @@ impl MetaWriter {
         self.frames.push(frame);
         self.open.clear();
         self.count = 0;
+        self.paths = 0;
     }
 
     /// Ends the last frame.
@@ -132,7 +140,16 @@ impl Head {
         let end = offset as usize + listed.length as usize;
         let stored = self.bytes.get(offset as usize..end).ok_or(FormatError::Truncated("its records"))?;
         let body = self.opened.frame(offset, FrameType::Meta, stored)?;
-        let records = Records::new(&body, &self.lookup).collect::<Result<Vec<Record>, FormatError>>()?;
+        let mut records = Vec::new();
+        let mut paths = 0;
+        for record in Records::new(&body, &self.lookup) {
+            let record = record?;
+            paths += record.path().as_bytes().len();
+            if records.len() >= limits::META_FRAME_RECORDS || paths > limits::META_FRAME_PATH_BYTES {
+                return Err(FormatError::Invalid("a frame has more records or longer paths than a frame may have"));
+            }
+            records.push(record);
+        }
         let first = records.first().map(|record| record.path().as_bytes());
         if records.len() != listed.count as usize || first != Some(&listed.first[..]) {
             return Err(FormatError::Invalid("a frame does not hold the records its directory lists"));
@@ -149,4 +166,93 @@ impl Head {
     pub fn head_bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.opened.head_len as usize)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, MetaFrames, MetaWriter, limits};
+    use crate::runtime::limits::META_FRAME_RECORDS;
+    use crate::seal::ShortId;
+    use crate::tree::{Attributes, RelPath};
+    use crate::vault::container::{Compression, Frame, Identity, Opened, Parts, test_keys};
+    use crate::vault::directory::{Directory, MetaFrame, Table};
+    use crate::vault::entry::{BlockRun, Content, Entry, Extra, Lengths, Node, Record};
+    use crate::vault::object::{Claim, ObjectId, ObjectKind};
+    use crate::vault::record::put_record;
+
+    const CLAIM: Claim = Claim { epoch: 1, nonce: 2 };
+
+    fn sealed(meta: MetaFrames) -> Head {
+        let (keys, id) = (test_keys(), ObjectId::of_claim(ObjectKind::Run, CLAIM, 3));
+        let identity = Identity { keys: &keys, vault_id: [9; 16] };
+        let directory = Directory { meta: meta.listed, table: meta.table.into_lines(), ..Directory::default() };
+        let sealed = Parts { directory: directory.encode(), meta: meta.frames, ..Parts::default() }.seal(identity, id).unwrap();
+        Head::read(Opened::parse(identity, id, &sealed.bytes).unwrap(), sealed.bytes).unwrap()
+    }
+
+    fn all(head: &Head) -> Vec<Record> {
+        (0..head.frames()).flat_map(|frame| head.records(frame).unwrap()).collect()
+    }
+
+    fn written(records: &[Record]) -> Head {
+        let mut writer = MetaWriter::new(ObjectId::commit(0));
+        records.iter().for_each(|record| writer.push(record).unwrap());
+        sealed(writer.finish())
+    }
+
+    #[test]
+    fn files_of_a_million_blocks_take_no_more_memory_than_their_records() {
+        const BLOCKS: u32 = 1 << 20;
+        // Unfolded, these would take 16 GiB.
+        let records: Vec<Record> = (0..4000)
+            .map(|number| {
+                let object = ObjectId::of_claim(ObjectKind::Pack, CLAIM, number);
+                let run = BlockRun::Stored { object, offset: 128, lengths: Lengths::same(BLOCKS, 33) };
+                let content = Content::Blocks { log2_block: 12, runs: vec![run] };
+                let node = Node::File { size: u64::from(BLOCKS) << 12, hash: ShortId::default(), content };
+                let path = RelPath::new(format!("{number:04}")).unwrap();
+                Record::Upsert(Entry { path, attributes: Attributes::default(), node, extra: Extra::default() })
+            })
+            .collect();
+        assert_eq!(all(&written(&records)), records);
+    }
+
+    #[test]
+    fn long_paths_that_share_their_start_fill_several_frames() {
+        let long = vec!["x".repeat(250); 200].join("/");
+        let records: Vec<Record> =
+            (0..200).map(|number| Record::Delete(RelPath::new(format!("{long}/{number:03}")).unwrap())).collect();
+        let head = written(&records);
+        assert_eq!(head.frames(), 3, "10 MB of paths");
+        assert_eq!(all(&head), records);
+    }
+
+    #[test]
+    fn a_frame_that_would_unfold_to_too_much_is_refused() {
+        let few = |count: usize, long: usize| {
+            let start = vec!["x".repeat(250); long].into_iter().map(|name| name + "/").collect::<String>();
+            let mut table = Table::new(ObjectId::commit(0));
+            let (mut body, mut previous) = (Vec::new(), Vec::new());
+            let paths = (0..count).map(|number| format!("{start}{number:06}").into_bytes());
+            for path in paths {
+                let record = Record::Delete(RelPath::new(path.clone()).unwrap());
+                put_record(&mut body, &previous, &record, &mut table);
+                previous = path;
+            }
+            let frame = Frame::pack(&body, Compression::Zstd);
+            let listed = MetaFrame {
+                length: frame.stored_len() as u32,
+                first: format!("{start}000000").into_bytes(),
+                count: count as u32,
+            };
+            let meta = MetaFrames { frames: vec![frame], listed: vec![listed], table, records: count as u64 };
+            sealed(meta).records(0).map(|records| records.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(few(META_FRAME_RECORDS, 0), Ok(META_FRAME_RECORDS));
+        assert_eq!(few(META_FRAME_RECORDS + 1, 0), Err(TOO_MUCH.into()));
+        assert_eq!(few(limits::META_FRAME_PATH_BYTES / 50_206, 200), Ok(83));
+        assert_eq!(few(limits::META_FRAME_PATH_BYTES / 50_206 + 1, 200), Err(TOO_MUCH.into()));
+    }
+
+    const TOO_MUCH: &str = "a frame has more records or longer paths than a frame may have";
 }

@@ -46,6 +46,7 @@ async fn settle(
     }
     let began = clock::now();
     let mut backoff = Backoff::new();
+    let mut tries = 0;
     loop {
         let trouble = match bucket.create(stop, key, bytes.clone()).await {
             Ok(Create::New) => return Ok(Owner::Ours),
@@ -61,9 +62,11 @@ async fn settle(
         match (bucket.get(stop, key, Some(whole(start))).await, trouble) {
             (Ok(stored), _) => return Ok(if stored == start { Owner::Ours } else { Owner::Foreign }),
             (Err(error), Some(last)) if error.is_not_found() => {
+                tries += 1;
                 let wait = backoff.next_wait();
-                if clock::now().duration_since(began) + wait > limits::REQUEST_DEADLINE {
-                    return Err(last.into());
+                let late = clock::now().duration_since(began) + wait > limits::REQUEST_DEADLINE;
+                if late || tries >= limits::REQUEST_TRIES {
+                    return Err(last.after(tries).into());
                 }
                 stop.or(clock::sleep(wait)).await?;
             }

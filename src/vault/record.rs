@@ -1,6 +1,6 @@
 //! Records as bytes (FORMAT.md, "Records").
 
-use super::entry::{BlockRun, Content, Entry, Extra, FrameRef, Node, Patch, Record, block_count};
+use super::entry::{BlockRun, Content, Entry, Extra, FrameRef, Lengths, Node, Patch, Record, block_count};
 use super::object::ObjectId;
 use super::wire::{FormatError, Reader, put_bytes, put_varint, put_zigzag};
 use crate::runtime::limits;
@@ -129,16 +129,18 @@ fn put_run(out: &mut Vec<u8>, run: &BlockRun, names: &mut impl ObjectNames) {
             put_varint(out, *count);
         }
         BlockRun::Stored { object, offset, lengths } => {
-            names.put(out, *object, lengths.iter().map(|l| u64::from(*l)).sum());
-            put_varint(out, lengths.len() as u64);
+            names.put(out, *object, lengths.sum());
+            put_varint(out, lengths.count());
             names.put_offset(out, *object, *offset);
-            let first = lengths.first().copied().unwrap_or(0);
-            if lengths.iter().all(|length| *length == first) {
-                out.push(1);
-                put_varint(out, u64::from(first));
-            } else {
-                out.push(0);
-                lengths.iter().for_each(|length| put_varint(out, u64::from(*length)));
+            match lengths.all_same() {
+                Some(length) => {
+                    out.push(1);
+                    put_varint(out, u64::from(length));
+                }
+                None => {
+                    out.push(0);
+                    lengths.iter().for_each(|length| put_varint(out, u64::from(length)));
+                }
             }
         }
     }
@@ -347,12 +349,11 @@ fn read_run(reader: &mut Reader<'_>, most: u64, lookup: &impl ObjectLookup) -> R
     let Some(object) = object else { return Ok(BlockRun::Hole(count)) };
     let offset = lookup.get_offset(reader, object)?;
     let lengths = match reader.byte("a run")? {
-        1 => vec![reader.narrow::<u32>("a run")?; count as usize],
+        1 => Lengths::same(count as u32, reader.narrow("a run")?),
         0 => (0..count).map(|_| reader.narrow::<u32>("a run")).collect::<Result<_, _>>()?,
         other => return Err(FormatError::Unknown(format!("run form {other}"))),
     };
-    let total = lengths.iter().try_fold(offset, |sum, length| sum.checked_add(u64::from(*length)));
-    if total.is_none_or(|end| end > limits::OBJECT_CAP_BYTES) {
+    if offset.checked_add(lengths.sum()).is_none_or(|end| end > limits::OBJECT_CAP_BYTES) {
         return Err(FormatError::Invalid("a reference points outside its object"));
     }
     Ok(BlockRun::Stored { object, offset, lengths })

@@ -90,6 +90,9 @@ pub(super) async fn read_part(vault: &Vault, part: &PartRef, referrer: ObjectId,
         return Err(VaultError::corrupt(part.object, FormatError::Invalid("it has another length than its reference says")));
     }
     let head = vault.head_of(part.object, bytes, stop).await?;
+    if head.opened.total_len != part.length {
+        return Err(VaultError::corrupt(part.object, FormatError::Invalid("it has another length than its header says")));
+    }
     let records: u64 = head.directory.meta.iter().map(|frame| u64::from(frame.count)).sum();
     if head.opened.tag != part.tag || records != part.count {
         return Err(VaultError::corrupt(part.object, FormatError::Invalid("it is another object than the one referred to")));

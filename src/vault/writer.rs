@@ -24,16 +24,24 @@ pub struct Base {
     pub state: State,
     /// The commit that carries the plan in force.
     pub plan_at: u64,
+    /// What a reader holds of the commits after the plan's runs.
+    pub tail_bytes: u64,
 }
 
 impl Base {
     /// The state before the first commit.
     pub const EMPTY: Base =
-        Base { seq: 0, hash: [0; 32], state: State { files: 0, dirs: 0, bytes: 0, sum: [0; 32] }, plan_at: 0 };
+        Base { seq: 0, hash: [0; 32], state: State { files: 0, dirs: 0, bytes: 0, sum: [0; 32] }, plan_at: 0, tail_bytes: 0 };
 
     /// Continuing a commit.
     pub fn of(commit: &Commit) -> Base {
-        Base { seq: commit.seq, hash: commit.hash, state: commit.directory().state, plan_at: commit.plan_at() }
+        Base::after(commit.seq, commit.hash, commit.directory())
+    }
+
+    /// Continuing the commit of this number, hash and directory.
+    fn after(seq: u64, hash: [u8; 32], directory: &Directory) -> Base {
+        let plan_at = if directory.plan.is_some() { seq } else { directory.plan_at };
+        Base { seq, hash, state: directory.state, plan_at, tail_bytes: directory.tail_bytes }
     }
 }
 
@@ -135,10 +143,10 @@ impl Writer {
             let (vault, name) = (vault.clone(), name.clone());
             let mut writer = Writer { vault, claim, name, base, fencing, upkeep, counter: 0, confirmed };
             let directory = Directory { flags: Flags::CLAIM, ..writer.directory() };
-            let sealed = writer.seal_commit(directory)?;
+            let sealed = writer.seal_commit(&directory)?;
             match store_sealed(&writer.vault.bucket, fencing, &sealed, stop).await? {
                 Owner::Ours => {
-                    writer.advance(&sealed, base.state, base.plan_at).await;
+                    writer.advance(&sealed, &directory);
                     writer.reconfirm(&sealed, stop).await?;
                     return Ok((writer, head));
                 }
@@ -158,6 +166,7 @@ impl Writer {
             previous: self.base.hash,
             state: self.base.state,
             plan_at: self.base.plan_at,
+            tail_bytes: self.base.tail_bytes,
             labels: self.labels(),
             upkeep: self.upkeep.map(|upkeep| Upkeep { counter: self.counter, ..upkeep }),
             ..Directory::default()
@@ -192,7 +201,7 @@ impl Writer {
         ObjectId::commit(self.base.seq + 1)
     }
 
-    fn seal_commit(&self, directory: Directory) -> Result<Sealed, VaultError> {
+    fn seal_commit(&self, directory: &Directory) -> Result<Sealed, VaultError> {
         let id = self.next_commit();
         let parts = super::container::Parts { directory: directory.encode(), ..Default::default() };
         parts.seal(self.vault.identity(), id).map_err(|what| VaultError::corrupt(id, what))
@@ -208,13 +217,12 @@ impl Writer {
 
     /// Publishes a commit without records (a release, a plan).
     pub async fn publish_empty(&mut self, directory: Directory, stop: &Stop) -> Result<(), VaultError> {
-        let (state, plan_at) = (directory.state, if directory.plan.is_some() { self.base.seq + 1 } else { directory.plan_at });
-        let sealed = self.seal_commit(directory)?;
-        self.publish(&sealed, state, plan_at, stop).await
+        let sealed = self.seal_commit(&directory)?;
+        self.publish(&sealed, &directory, stop).await
     }
 
     /// The only point of decision: creates the next commit. After success the writer continues it.
-    pub async fn publish(&mut self, sealed: &Sealed, state: State, plan_at: u64, stop: &Stop) -> Result<(), VaultError> {
+    pub async fn publish(&mut self, sealed: &Sealed, directory: &Directory, stop: &Stop) -> Result<(), VaultError> {
         if self.confirmed.age() >= HALF_FENCE {
             self.find_own_head(stop).await?;
         }
@@ -227,13 +235,13 @@ impl Writer {
             Err(error) => return Err(error),
         }
         self.reconfirm(sealed, stop).await?;
-        self.advance(sealed, state, plan_at).await;
+        self.advance(sealed, directory);
         Ok(())
     }
 
-    async fn advance(&mut self, sealed: &Sealed, state: State, plan_at: u64) {
+    fn advance(&mut self, sealed: &Sealed, directory: &Directory) {
         let hash = self.vault.keys().commit_hash(&sealed.bytes[..sealed.head_len as usize]);
-        self.base = Base { seq: sealed.id.a, hash, state, plan_at };
+        self.base = Base::after(sealed.id.a, hash, directory);
         self.confirmed = Moment::now();
     }
 

@@ -186,7 +186,7 @@ fn of_two_writers_contending_for_a_thousand_commits_none_loses_one_in_a_store_th
 
 #[test]
 fn of_two_writers_contending_for_a_thousand_commits_none_loses_one_in_a_real_store() {
-    if let Some(machine) = Machine::real(None) {
+    if let Some(machine) = Machine::real() {
         two_writers_at(&machine);
     }
 }

@@ -336,3 +336,31 @@ fn a_first_push_costs_few_requests_beside_the_probe() {
     let beside = seen.iter().filter(|seen| !seen.key.contains("/probe")).count();
     assert!(beside <= 8, "{beside} requests: {seen:?}");
 }
+
+#[test]
+fn the_first_push_after_a_restore_looks_at_nothing_again() {
+    let machine = Machine::local();
+    (0..40).for_each(|i| machine.write(&format!("a{}/b{}/f{i}", i % 3, i % 7), noise(i, 900)));
+    assert_eq!(machine.push(&[]).0, 0);
+    std::thread::sleep(Duration::from_millis(60));
+    assert_eq!(machine.push(&[]).0, 0, "files changed just before the first push are looked at once more");
+    let index = |folder: &str| -> Vec<u64> {
+        let states = std::fs::read_dir(machine.at(folder).join(".vsc")).expect("a state directory");
+        let files = states.map(|entry| entry.expect("an entry").path().join("index"));
+        files.filter_map(|file| file.metadata().ok()).map(|meta| meta.ino()).collect()
+    };
+    let push = |folder: &str| told(&machine.run(&["sync-to-remote", "-s", folder, "-d", machine.path, "--takeover=force"]));
+    for change in ["", "a1/b3/new"] {
+        if !change.is_empty() {
+            std::fs::write(machine.at("restored").join(change), b"new").expect("written");
+            assert_eq!(push("restored").0, 0);
+        }
+        let target = if change.is_empty() { "restored" } else { "volume" };
+        let (code, text) = machine.restore(target, &[]);
+        assert_eq!(code, 0, "{text}");
+        let before = index(target);
+        let (code, text) = push(target);
+        assert!(code == 0 && text.contains("nothing changed"), "{text}");
+        assert_eq!((before.len(), index(target)), (1, before), "what is looked at again is noted in a new index: {target}");
+    }
+}

@@ -2,6 +2,7 @@
 //! says why. What it leaves is the old state, the new one, or a volume that nobody takes for whole.
 
 mod listing;
+mod toxics;
 
 use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Seen, Verb};
@@ -37,10 +38,10 @@ fn each(verb: Verb, fault: Fault) -> Faults {
     Box::new(move |seen| if seen.verb == verb { fault } else { Fault::None })
 }
 
-/// Only reads of objects that are read in parts.
-fn parts(mut faults: Faults) -> Faults {
+/// Only requests of this kind for objects that are sealed, and read in parts.
+fn sealed(verb: Verb, mut faults: Faults) -> Faults {
     Box::new(move |seen| {
-        let part = seen.verb == Verb::Get && (seen.key.contains("/log/") || seen.key.contains("/obj/"));
+        let part = seen.verb == verb && (seen.key.contains("/log/") || seen.key.contains("/obj/"));
         if part { faults(seen) } else { Fault::None }
     })
 }
@@ -54,7 +55,13 @@ const CASES: &[Case] = &[
     Case { name: "resets", faults: || once(Fault::DropBefore), codes: &[0], says: "", within: PATIENT },
     Case { name: "lost answers", faults: || once(Fault::ApplyThenDrop), codes: &[0], says: "", within: PATIENT },
     Case { name: "cut bodies", faults: || once(Fault::TruncateBody(50)), codes: &[0], says: "", within: PATIENT },
-    Case { name: "short parts", faults: || parts(once(Fault::WrongLength(50))), codes: &[0], says: "", within: PATIENT },
+    Case {
+        name: "short parts",
+        faults: || sealed(Verb::Get, once(Fault::WrongLength(50))),
+        codes: &[0],
+        says: "",
+        within: PATIENT,
+    },
     Case { name: "stalls", faults: || always(Fault::Stall(Duration::from_millis(150))), codes: &[0], says: "", within: PATIENT },
     Case {
         name: "slow first bytes",
@@ -66,6 +73,13 @@ const CASES: &[Case] = &[
     Case { name: "503 for good", faults: || always(Fault::Status(503, "SlowDown")), codes: &[5], says: "503", within: PATIENT },
     Case { name: "resets for good", faults: || always(Fault::DropBefore), codes: &[5], says: "tried 8 times", within: PATIENT },
     Case {
+        name: "writes refused for good",
+        faults: || sealed(Verb::Put, always(Fault::Status(503, "SlowDown"))),
+        codes: &[0, 5],
+        says: "(tried 8 times); it may or may not have been stored",
+        within: PATIENT,
+    },
+    Case {
         name: "reads cut for good",
         faults: || each(Verb::Get, Fault::TruncateBody(50)),
         codes: &[5],
@@ -74,7 +88,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "short parts for good",
-        faults: || parts(always(Fault::WrongLength(50))),
+        faults: || sealed(Verb::Get, always(Fault::WrongLength(50))),
         codes: &[5],
         says: "another part than was asked for",
         within: PATIENT,
@@ -112,9 +126,12 @@ fn bursts() -> Faults {
     })
 }
 
+/// A run under faults that ended well: its exit code.
+type Under<'a> = &'a dyn Fn(&str, &dyn Fn() -> (i32, String)) -> i32;
+
 impl Case {
-    /// Runs under the faults and judges how it ended; the exit code.
-    fn run(&self, s3: &S3, what: &str, run: impl FnOnce() -> (i32, String)) -> i32 {
+    /// Runs under the faults and judges how it ended.
+    fn run(&self, s3: &S3, what: &str, run: &dyn Fn() -> (i32, String)) -> i32 {
         s3.faults((self.faults)());
         let began = Instant::now();
         let (code, text) = run();
@@ -169,33 +186,42 @@ impl Template {
     }
 }
 
+/// A push of a changed volume that was at the state `before`.
+fn push_is_sound(name: &str, machine: &Machine, before: &Picture, under: Under<'_>) {
+    let after = picture(&machine.at("volume"));
+    let code = under("push", &|| machine.push(&[]));
+    assert_eq!(machine.restore("seen", &[]).0, 0);
+    let seen = picture(&machine.at("seen"));
+    assert!(seen == after || (code != 0 && seen == *before), "{name}: the remote holds no state that was there");
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 0, "{name}: {text}");
+    assert_eq!(machine.restore("next", &[]).0, 0);
+    assert_same(machine, "next");
+}
+
+/// A restore of the older state into a target that is empty or at the newer one.
+fn restore_is_sound(name: &str, machine: &Machine, target: &str, (older, newer): (&Picture, &Picture), under: Under<'_>) {
+    if under(target, &|| machine.restore(target, &["--at", "2"])) != 0 {
+        let untouched = machine.at(target).exists() && picture(&machine.at(target)) == *newer;
+        let args = ["sync-to-remote", "-s", target, "-d", machine.path, "--takeover=force"];
+        let (code, text) = told(&machine.run(&args));
+        assert!([2, 3].contains(&code) || untouched, "{name}: what is not whole was pushed: {code} {text}");
+        let (code, text) = machine.restore(target, &["--at", "2"]);
+        assert_eq!(code, 0, "{name}: {text}");
+    }
+    assert_eq!(picture(&machine.at(target)), *older, "{name}, {target}");
+}
+
 fn pushed_under(case: &Case, template: &Template) {
     let (s3, machine) = template.copy();
     first_state(&machine);
-    let after = picture(&machine.at("volume"));
-    let code = case.run(&s3, "push", || machine.push(&[]));
-    assert_eq!(machine.restore("seen", &[]).0, 0);
-    let seen = picture(&machine.at("seen"));
-    let whole = seen == after || (code != 0 && seen == template.newer);
-    assert!(whole, "{}: the remote holds no state that was there", case.name);
-    let (code, text) = machine.push(&[]);
-    assert_eq!(code, 0, "{}: {text}", case.name);
-    assert_eq!(machine.restore("next", &[]).0, 0);
-    assert_same(&machine, "next");
+    push_is_sound(case.name, &machine, &template.newer, &|what, run| case.run(&s3, what, run));
 }
 
-/// Into nothing, and over a volume that was restored to the other state.
 fn restored_under(case: &Case, template: &Template, target: &str) {
     let (s3, machine) = template.copy();
-    if case.run(&s3, target, || machine.restore(target, &["--at", "2"])) != 0 {
-        let args = ["sync-to-remote", "-s", target, "-d", machine.path, "--takeover=force"];
-        let (code, text) = told(&machine.run(&args));
-        let untouched = target == "volume" && picture(&machine.at(target)) == template.newer;
-        assert!([2, 3].contains(&code) || untouched, "{}: what is not whole was pushed: {code} {text}", case.name);
-        let (code, text) = machine.restore(target, &["--at", "2"]);
-        assert_eq!(code, 0, "{}: {text}", case.name);
-    }
-    assert_eq!(picture(&machine.at(target)), template.older, "{}, {target}", case.name);
+    let states = (&template.older, &template.newer);
+    restore_is_sound(case.name, &machine, target, states, &|what, run| case.run(&s3, what, run));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Verb};
 use std::process::{Child, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const KILLS: u32 = 120;
@@ -18,19 +19,20 @@ fn change(machine: &Machine, round: u32) {
     machine.write("round", round.to_string());
 }
 
-/// Waits until so many requests came, or the process ended; true when it was killed.
-fn kill_at(child: &mut Child, requests: &Receiver<usize>, last: usize, grace: Duration) -> bool {
-    loop {
-        match requests.recv_timeout(Duration::from_millis(20)) {
-            Ok(ordinal) if ordinal >= last => break,
-            Ok(_) => {}
-            Err(_) if child.try_wait().expect("a child").is_some() => return false,
-            Err(_) => {}
+/// Kills as soon as it is time, unless the process ends before; true when it was killed.
+fn kill_when(child: &mut Child, now: impl Fn() -> bool) -> bool {
+    while !now() {
+        if child.try_wait().expect("a child").is_some() {
+            return false;
         }
+        std::thread::sleep(Duration::from_micros(500));
     }
-    std::thread::sleep(grace);
     let _ = child.kill();
     child.wait().expect("it ended").code().is_none()
+}
+
+fn commits(s3: &S3) -> usize {
+    s3.objects().iter().filter(|key| key.contains("/log/")).count()
 }
 
 #[test]
@@ -48,33 +50,41 @@ fn a_push_killed_while_answers_are_lost_leaves_a_complete_state_and_takes_no_ack
         assert!(round < 4 * KILLS, "only {kills} of {round} pushes were killed");
         change(&machine, round);
         states.push(picture(&machine.at("volume")));
-        let (sender, requests) = channel();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&begun);
         s3.forget_requests();
+        let before = commits(&s3);
         let mut puts = round;
         s3.faults(move |seen| {
-            let _ = sender.send(seen.ordinal);
+            count.store(seen.ordinal + 1, Ordering::SeqCst);
             puts += u32::from(seen.verb == Verb::Put);
             if seen.verb == Verb::Put && puts.is_multiple_of(2) { Fault::ApplyThenDrop } else { Fault::None }
         });
         let args = ["sync-to-remote", "-s", "volume", "-d", machine.path, "--takeover=force"];
         let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
-        // Any of the requests that a push has now, and a moment after it; now and then none.
+        // Before or after any of the requests that a push has now is carried out, and after it is published.
         let last = if round.is_multiple_of(10) { usize::MAX } else { (round * 7) as usize % usual };
-        if kill_at(&mut child, &requests, last, Duration::from_millis(u64::from(round % 4) * 3)) {
+        let now = || match round % 3 {
+            0 => begun.load(Ordering::SeqCst) > last,
+            1 => s3.requests().len() > last,
+            // A commit is stored; where a claim was needed, that is the first.
+            _ => commits(&s3) > before + (round % 2) as usize,
+        };
+        if kill_when(&mut child, now) {
             kills += 1;
+            landed += u32::from(commits(&s3) > before);
         } else if child.wait().expect("it ended").success() {
             known = states.len() - 1;
             usual = s3.requests().len();
         }
         s3.heal();
-        if round.is_multiple_of(3) {
+        if round.is_multiple_of(4) {
             let (code, text) = machine.restore("seen", &[]);
             assert_eq!(code, 0, "{text}");
             let seen = picture(&machine.at("seen"));
             let state = states.iter().position(|state| *state == seen);
             let state = state.unwrap_or_else(|| panic!("round {round}: the restored tree is no state that was there"));
             assert!(state >= known, "round {round}: state {state} was restored, but state {known} was stored before");
-            landed += u32::from(state > known);
             known = state;
             std::fs::remove_dir_all(machine.at("seen")).expect("removed");
         }
@@ -85,5 +95,5 @@ fn a_push_killed_while_answers_are_lost_leaves_a_complete_state_and_takes_no_ack
     assert_same(&machine, "final");
     let (code, text) = told(&machine.run(&["check", "-s", machine.path, "--level", "data"]));
     assert_eq!(code, 0, "{text}");
-    assert!(landed >= 5, "only {landed} pushes were stored and not acknowledged");
+    assert!(landed >= 15, "only {landed} of {kills} pushes were killed after a commit was stored");
 }

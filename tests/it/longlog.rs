@@ -4,6 +4,7 @@ use crate::machine::{Machine, assert_same, noise, picture};
 use crate::s3::{Fault, S3, Verb};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -260,4 +261,77 @@ fn a_merge_killed_at_any_request_leaves_a_restorable_vault() {
     assert_same(&machine, "final");
     assert!(requests(&text) <= 12, "{text}");
     assert_sound(&machine);
+}
+
+#[test]
+fn a_damaged_commit_keeps_no_base_from_being_made_and_is_still_named() {
+    let machine = Machine::local_in_memory();
+    machine.write("first", noise(1, 5000));
+    let pushes = Pushes::of(&machine);
+    assert_eq!(pushes.push(), 2, "the first commit claims the vault");
+    for round in 0..253 {
+        machine.write(if round % 2 == 0 { "even" } else { "odd" }, noise(round + 2, 900));
+        pushes.push();
+    }
+    drop(pushes);
+    let name = format!("{:016x}", !2u64);
+    let path = machine.at("remote").join(machine.path).join("log").join(&name);
+    let mut bytes = std::fs::read(&path).expect("a commit");
+    let head = u32::from_le_bytes(bytes[60..64].try_into().expect("4 bytes")) as usize;
+    bytes[head + 100] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    machine.write("even", noise(999, 900));
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && text.contains("merged the log into a base"), "{text}");
+    assert!(text.contains("goes on referring to a damaged object") && text.contains(&name), "{text}");
+    let (code, text) = machine.restore("restored", &[]);
+    assert!(code == 7 && text.contains(&name), "{text}");
+    let (code, text) = machine.restore("others", &["--exclude", "first"]);
+    assert!(code == 0 && requests(&text) <= 10, "{text}");
+    for name in ["even", "odd"] {
+        let read = |folder: &str| std::fs::read(machine.at(folder).join(name)).expect("a file");
+        assert_eq!(read("others"), read("volume"), "{name}");
+    }
+}
+
+#[test]
+fn a_base_is_made_when_the_commits_after_the_last_one_have_much_metadata() {
+    let machine = Machine::local_in_memory();
+    let pushes = Pushes::of(&machine);
+    let mut bases = Vec::new();
+    for round in 0..8u64 {
+        for link in 0..700 {
+            let mut target = noise((round * 1000 + link) * 2, 4000);
+            target.iter_mut().for_each(|byte| *byte |= 1);
+            let path = machine.at(&format!("volume/{link}"));
+            let _ = std::fs::remove_file(&path);
+            std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&target), path).expect("a link");
+        }
+        let commit = pushes.push();
+        // A push's own records lie in a part of their own, a base's in one more.
+        bases.push((commit, stored(&machine, "r").len()));
+    }
+    let expected = [(2, 1), (3, 2), (4, 3), (5, 5), (7, 6), (8, 7), (9, 8), (10, 10)];
+    assert_eq!(bases, expected, "every fourth push reaches the bound");
+    drop(pushes);
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+}
+
+#[test]
+fn a_volume_whose_processes_are_all_killed_after_their_claim_stays_the_heads() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", noise(1, 900));
+    assert_eq!(machine.push(&[]).0, 0);
+    machine.write("file", noise(2, 900));
+    // The first is killed at its commit, so that the next one claims; each of the others when its claim is stored.
+    assert_eq!(push_killed_at(&s3, &machine, 0, false), Some(Verb::Put));
+    for _ in 0..70 {
+        assert_eq!(push_killed_at(&s3, &machine, 0, true), Some(Verb::Put));
+    }
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
 }

@@ -67,9 +67,8 @@ impl Machine {
         Machine { key: self.key.clone(), ..Machine::s3(s3) }
     }
 
-    /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names, reached at another address when
-    /// one is given; `None` when no store is named.
-    pub fn real(address: Option<&str>) -> Option<Machine> {
+    /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names; `None` when none is named.
+    pub fn real() -> Option<Machine> {
         let endpoint = std::env::var("IT_S3_ENDPOINT").ok()?;
         let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} goes with IT_S3_ENDPOINT"));
         let mut random = [0u8; 8];
@@ -77,12 +76,24 @@ impl Machine {
         let path = format!("{}/it-{}", given("IT_S3_BUCKET"), data_encoding::HEXLOWER.encode(&random));
         let pairs = [
             ("REMOTE_TYPE", "s3".to_string()),
-            ("REMOTE_ENDPOINT", address.map_or(endpoint, ToString::to_string)),
+            ("REMOTE_ENDPOINT", endpoint),
             ("REMOTE_ACCESS_KEY_ID", given("IT_S3_ACCESS_KEY")),
             ("REMOTE_SECRET_ACCESS_KEY", given("IT_S3_SECRET_KEY")),
         ];
         let remote = pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
         Some(Machine::new(remote, path.leak()))
+    }
+
+    /// A new home with the same key, at the same remote.
+    pub fn twin(&self) -> Machine {
+        let home = tempfile::tempdir().expect("a folder");
+        Machine { home, key: self.key.clone(), remote: self.remote.clone(), path: self.path, memory: None }
+    }
+
+    /// Goes to the remote by another address.
+    pub fn reach_at(&mut self, endpoint: &str) {
+        let mut pairs = self.remote.iter_mut();
+        pairs.find(|(name, _)| name == "REMOTE_ENDPOINT").expect("a store").1 = endpoint.into();
     }
 
     /// The same remote for a test that uses the rooms themselves.

@@ -19,5 +19,6 @@ mod refusals;
 mod remotes;
 mod rescue;
 mod s3;
+mod space;
 mod tidy;
 mod verbs;

@@ -1,6 +1,6 @@
 //! What the real rclone writes to a crypt remote is read back: names, contents, and what lies beside them.
 
-use crate::machine::noise;
+use crate::machine::{Machine, assert_same, noise, told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
@@ -209,4 +209,81 @@ fn a_wrong_password_and_foreign_objects_are_told_by_name() {
     assert!(error.hint().is_some_and(|hint| hint.contains("ENCRYPTED_PASSWORD")), "{error}");
     let error = right.path("notes/README.md").expect_err("a foreign object").to_string();
     assert!(error.contains("'notes/README.md'"), "{error}");
+}
+
+/// A machine whose remote holds what rclone encrypted, with its options.
+fn machine_with(rclone: &Rclone, source: &Path, options: &[(&str, &str)]) -> (Machine, Vec<(String, String)>) {
+    let machine = Machine::local().without_key();
+    let obscured = rclone.obscure(PASSWORD);
+    let given: Vec<(&str, &str)> = [("password", obscured.as_str())].into_iter().chain(options.iter().copied()).collect();
+    rclone.encrypt(source, &machine.at("remote/demo"), &given);
+    let named = given.iter().map(|(key, value)| (format!("ENCRYPTED_{}", key.to_uppercase()), value.to_string()));
+    (machine, named.collect())
+}
+
+fn restore(machine: &Machine, target: &str, environment: &[(String, String)]) -> (i32, String) {
+    let mut command = machine.command(&["remote-to-local-sync", "-s", machine.path, "-d", target]);
+    told(&command.envs(environment.iter().cloned()).output().expect("the program runs"))
+}
+
+#[test]
+fn what_rclone_encrypted_is_restored_and_goes_on_as_a_vault() {
+    let Some(rclone) = Rclone::given() else { return };
+    let source = volume(false);
+    for options in [
+        &[][..],
+        &[("filename_encryption", "obfuscate")],
+        &[("filename_encryption", "off"), ("directory_name_encryption", "false")],
+    ] {
+        let (mut machine, environment) = machine_with(&rclone, source.path(), options);
+        let (code, text) = restore(&machine, "volume", &environment);
+        assert_eq!(code, 0, "{options:?}: {text}");
+        let (mut files, _) = tree(&machine.at("volume"));
+        files.retain(|path, _| !path.starts_with(".vsc"));
+        let expected = tree(source.path()).0;
+        let missing: Vec<_> = expected.keys().filter(|path| files.get(*path) != expected.get(*path)).collect();
+        assert!(files == expected, "{options:?}: {missing:?} did not come out, or other: {text}");
+        assert!(text.contains("64 KiB"), "a content that ends with a whole block is said to prove nothing: {text}");
+        // The first push makes a vault elsewhere; rclone's remote is never written to.
+        let before = tree(&machine.at("remote/demo")).0;
+        machine.path = "vault";
+        machine.remote.extend(environment.iter().cloned());
+        let (code, text) = machine.push(&[]);
+        assert_eq!(code, 0, "{text}");
+        let (code, text) = machine.restore("again", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_same(&machine, "again");
+        assert_eq!(tree(&machine.at("remote/demo")).0, before);
+    }
+}
+
+#[test]
+fn a_wrong_password_and_damage_restore_nothing_wrong() {
+    let Some(rclone) = Rclone::given() else { return };
+    let source = tempfile::tempdir().expect("a folder");
+    fs::write(source.path().join("file"), noise(1, 200_000)).expect("a file");
+    let (machine, mut environment) = machine_with(&rclone, source.path(), &[]);
+    let wrong = rclone.obscure("another made-up password");
+    let right = std::mem::replace(&mut environment[0].1, wrong);
+    let (code, text) = restore(&machine, "wrong", &environment);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("holds no vault, but it is not empty"), "{text}");
+    let named = [environment.clone(), vec![("ENCRYPTED_TYPE".to_string(), "crypt".to_string())]].concat();
+    let (code, text) = restore(&machine, "wrong", &named);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("no object there has a name that rclone crypt made"), "{text}");
+    environment[0].1 = right;
+    let object = tree(&machine.at("remote/demo")).0.into_keys().next().expect("an object");
+    let path = machine.at("remote/demo").join(object);
+    let mut bytes = fs::read(&path).expect("an object");
+    bytes[100_000] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    let (code, text) = restore(&machine, "damaged", &environment);
+    assert_eq!(code, 7, "{text}");
+    assert!(!machine.at("damaged/file").exists());
+    bytes[100_000] ^= 1;
+    bytes.truncate(bytes.len() - 10);
+    fs::write(&path, &bytes).expect("written");
+    let (code, text) = restore(&machine, "short", &environment);
+    assert_eq!(code, 7, "{text}");
 }

@@ -69,6 +69,7 @@ const DOCUMENTS: &[&str] = &[
     "README.md",
     "SECURITY.md",
     "CHANGELOG.md",
+    "docs/migrating.md",
     "docs/remotes.md",
     "src/plain/FORMAT.md",
     "src/vault/FORMAT.md",
@@ -223,6 +224,15 @@ fn documents_name_only_what_exists() {
         }
     }
     report(&breaches, "Correct the document in the commit that made it false");
+}
+
+#[test]
+fn the_description_of_the_format_fits_a_page() {
+    const WIDTH: usize = 120;
+    let text = fs::read_to_string(root().join("src/vault/FORMAT.md")).expect("the description");
+    let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > WIDTH);
+    let breaches: Vec<String> = long.map(|(index, _)| format!("src/vault/FORMAT.md:{}", index + 1)).collect();
+    report(&breaches, "Wrap the line at 120 characters");
 }
 
 #[test]

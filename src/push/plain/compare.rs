@@ -262,6 +262,7 @@ impl Comparing {
             xattrs,
             group,
             sparse: here.file_type == FileType::File && here.size > 4096 && here.allocated + 4096 <= here.size,
+            key: None,
             stamp: settled_stamp(here).map(|stamp| (stamp.ctime, stamp.inode)),
             unpublished: false,
         };

@@ -265,7 +265,7 @@ async fn carry_out(
     let changes = BufWriter::new(memory.scratch(CHANGES)?);
     let mut changes = LineWriter::start(changes, &header(0, String::new(), request), true)?;
     while let Some(sent) = sender.window(&mut steps, admitted).await? {
-        let Sent { lines, deletes, skips, conflicts, bytes_read, bytes_new } = sent;
+        let Sent { lines, deletes, skips, conflicts, edited, bytes_read, bytes_new } = sent;
         for (mut line, before) in lines {
             line.unpublished = before.as_ref().is_none_or(|before| before.unpublished || !before.is_same_entry(&line));
             changes.push(&line)?;
@@ -278,6 +278,7 @@ async fn carry_out(
         unwanted.add(&deletes).map_err(PlainError::Io)?;
         outcome.skips.merge(skips);
         outcome.conflicts += conflicts;
+        outcome.edited += edited;
         outcome.bytes_read += bytes_read;
         outcome.bytes_new += bytes_new;
     }
@@ -316,17 +317,18 @@ impl Unwanted {
 
     fn add(&mut self, keys: &[String]) -> std::io::Result<()> {
         use std::io::Write;
-        // Keys hold no line ends: names with control characters are kept apart.
-        keys.iter().try_for_each(|key| writeln!(self.file, "{key}"))
+        // No key holds a zero byte.
+        keys.iter().try_for_each(|key| write!(self.file, "{key}\0"))
     }
 
     async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PushError> {
         use std::io::{BufRead, Seek, SeekFrom};
         let mut file = self.file.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(PlainError::Io)?;
-        let mut lines = BufReader::new(file).lines();
+        let mut keys = BufReader::new(file).split(0);
         loop {
-            let batch: Vec<String> = lines.by_ref().take(1000).collect::<Result<_, _>>().map_err(PlainError::Io)?;
+            let batch: Vec<Vec<u8>> = keys.by_ref().take(1000).collect::<Result<_, _>>().map_err(PlainError::Io)?;
+            let batch: Vec<String> = batch.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
             if batch.is_empty() {
                 return Ok(());
             }

@@ -46,6 +46,8 @@ pub struct Sent {
     pub skips: Skips,
     /// Objects of other programs in the way of a file.
     pub conflicts: u64,
+    /// Objects that another program changed while the file stayed.
+    pub edited: u64,
     /// Bytes read.
     pub bytes_read: u64,
     /// Bytes sent.
@@ -57,6 +59,8 @@ enum Done {
     Stored(Box<Line>, u64),
     Gone,
     Left(SkipReason, Option<String>),
+    /// The file is as it was; its object is not.
+    Edited(Box<Line>),
     Conflict,
 }
 
@@ -153,6 +157,10 @@ impl Sender {
                 sent.bytes_new += bytes;
                 sent.lines.push((*line, step.before));
             }
+            (Op::Put, Some(Done::Edited(line))) => {
+                sent.edited += 1;
+                sent.lines.push((*line, step.before));
+            }
             (Op::Put, Some(Done::Left(reason, detail))) => sent.skips.add(Skip { path: Some(path), reason, detail }),
             (Op::Put, Some(Done::Conflict)) => {
                 tracing::warn!(%path, "another program wrote this object: neither it nor the local file is replaced");
@@ -189,6 +197,10 @@ impl Sender {
             self.progress.add_bytes(size);
             let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
             return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), 0));
+        }
+        if needs_hash && known == Some((size, whole.hash)) && self.is_foreign(&step) {
+            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
+            return Ok(Done::Edited(Box::new(recorded(&step, &whole, mark, whole.hash))));
         }
         if self.is_foreign(&step)
             && let Some((mark, length)) = &step.listed

@@ -3,11 +3,13 @@
 
 use super::super::survey::Step;
 use super::super::{Restore, RestoreError};
+use super::From;
 use super::survey::StepReader;
 use crate::disk::{DiskError, PlacedFile, Placer, Volume};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
+use crate::rclone_crypt::{ContentError, Decryptor, Ending, RcloneCrypt};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
@@ -18,6 +20,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 
 /// Parts of one long object under way at once.
@@ -39,6 +42,9 @@ pub struct Filler {
 #[derive(Clone)]
 struct Fetcher {
     bucket: Bucket,
+    crypt: Option<RcloneCrypt>,
+    /// Files of rclone crypt that may have been cut off without a trace.
+    unproven: Arc<AtomicU64>,
     placer: Placer,
     progress: Progress,
     stop: Stop,
@@ -54,9 +60,11 @@ enum Entry {
 
 impl Filler {
     /// A filler of `local`'s volume.
-    pub fn new(request: &Restore, local: &Local, placer: Placer, stop: &Stop) -> Filler {
+    pub fn new(request: &Restore, from: &From, local: &Local, placer: Placer, stop: &Stop) -> Filler {
         let fetcher = Fetcher {
-            bucket: request.bucket.clone(),
+            bucket: from.bucket.clone(),
+            crypt: from.crypt.clone(),
+            unproven: Arc::default(),
             placer,
             progress: request.progress.clone(),
             stop: stop.clone(),
@@ -64,6 +72,11 @@ impl Filler {
         };
         let (volume, merge) = (local.volume.clone(), request.adopt);
         Filler { fetcher, volume, merge, links: HashMap::new(), open: Vec::new(), vanished: 0 }
+    }
+
+    /// Files of rclone crypt that may have been cut off without a trace.
+    pub fn unproven(&self) -> u64 {
+        self.fetcher.unproven.load(Ordering::Relaxed)
     }
 
     /// Fills the next window; gives its lines of the index in order. `None` at the end.
@@ -212,8 +225,14 @@ impl Fetcher {
         let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX));
         let _room = self.stop.or(room).await?;
         self.progress.add_files(1);
-        let key = key_of(&self.bucket, &line.path);
-        let placed = if alone { self.place_long(&key, line).await } else { self.place_short(&key, line).await };
+        let key = line.key.clone().unwrap_or_else(|| key_of(&self.bucket, &line.path));
+        let placed = if let Some(crypt) = &self.crypt {
+            self.place_sealed(&key, line, crypt).await
+        } else if alone {
+            self.place_long(&key, line).await
+        } else {
+            self.place_short(&key, line).await
+        };
         match placed {
             Err(RestoreError::Plain(PlainError::Store(error))) if error.is_not_found() => {
                 tracing::warn!(key, "the object was deleted meanwhile: left out");
@@ -278,6 +297,102 @@ impl Fetcher {
         })
         .await
     }
+}
+
+impl Fetcher {
+    /// Fetches what rclone crypt wrote, piece after piece, and places what it means.
+    async fn place_sealed(&self, key: &str, line: Line, crypt: &RcloneCrypt) -> Result<Line, RestoreError> {
+        let size = line.size();
+        let file = self.placer.file(&line.path, size)?;
+        let mut opening = Opening { file, decryptor: crypt.decryptor(), written: 0 };
+        let mut state: Option<(Mark, About)> = None;
+        let mut at = 0;
+        loop {
+            let range = at..at + DIGEST_PART_BYTES as u64;
+            let Fetched { bytes, mark, about } = match self.bucket.fetch(&self.stop, key, Some(range)).await {
+                Err(error) if error.is_outside() => break,
+                fetched => fetched.map_err(PlainError::Store)?,
+            };
+            if state.as_ref().is_some_and(|(first, _)| *first != mark) {
+                return Err(changing(key));
+            }
+            state.get_or_insert((mark, about));
+            let length = bytes.len();
+            at += length as u64;
+            opening = compute("decrypt a part", move || opening.take(&bytes)).await.map_err(|problem| problem.of(key))?;
+            if length < DIGEST_PART_BYTES {
+                break;
+            }
+        }
+        self.progress.add_bytes(size);
+        let (mark, about) = state.unwrap_or_default();
+        let (unproven, key) = (Arc::clone(&self.unproven), key.to_owned());
+        compute("finish a file", move || {
+            let (file, written, ending) = opening.end().map_err(|problem| problem.of(&key))?;
+            if written != size {
+                let what = format!("{written} bytes came out of it instead of {size}");
+                return Err(PlainError::Damaged { object: key, what }.into());
+            }
+            unproven.fetch_add(u64::from(ending == Ending::Unproven && size > 0), Ordering::Relaxed);
+            let line = settle(line, &key, mark, size, None, about)?;
+            let found = file.finish(&line.attributes, &line.xattrs)?;
+            Ok(finished(line, &found))
+        })
+        .await
+    }
+}
+
+/// A file being decrypted.
+struct Opening {
+    file: PlacedFile,
+    decryptor: Decryptor,
+    written: u64,
+}
+
+/// What may be wrong with it.
+enum Problem {
+    Content(ContentError),
+    Disk(DiskError),
+}
+
+impl Problem {
+    fn of(self, key: &str) -> RestoreError {
+        match self {
+            Problem::Content(error) => PlainError::Damaged { object: key.to_owned(), what: error.to_string() }.into(),
+            Problem::Disk(error) => error.into(),
+        }
+    }
+}
+
+impl Opening {
+    fn take(mut self, bytes: &[u8]) -> Result<Opening, Problem> {
+        let mut failed = None;
+        let (file, written) = (&self.file, &mut self.written);
+        let pushed = self.decryptor.push(bytes, &mut |plain| place(file, written, plain, &mut failed));
+        match (pushed, failed) {
+            (_, Some(error)) => Err(Problem::Disk(error)),
+            (Err(error), None) => Err(Problem::Content(error)),
+            (Ok(()), None) => Ok(self),
+        }
+    }
+
+    fn end(mut self) -> Result<(PlacedFile, u64, Ending), Problem> {
+        let mut failed = None;
+        let (file, written) = (&self.file, &mut self.written);
+        let ended = self.decryptor.finish(&mut |plain| place(file, written, plain, &mut failed));
+        match (ended, failed) {
+            (_, Some(error)) => Err(Problem::Disk(error)),
+            (Err(error), None) => Err(Problem::Content(error)),
+            (Ok(ending), None) => Ok((self.file, self.written, ending)),
+        }
+    }
+}
+
+fn place(file: &PlacedFile, written: &mut u64, plain: &[u8], failed: &mut Option<DiskError>) {
+    if failed.is_none() {
+        *failed = file.write_at(plain, *written).err();
+    }
+    *written += plain.len() as u64;
 }
 
 async fn write_part(file: &Arc<PlacedFile>, bytes: Bytes, at: u64, sparse: bool) -> Result<FileDigest, RestoreError> {

@@ -1,46 +1,71 @@
 //! The wanted tree, written into the state directory.
 
 use super::super::{Restore, RestoreError};
-use super::header;
+use super::{From, header};
 use crate::disk::StateFile;
 use crate::plain::error::PlainError;
-use crate::plain::listing::Listing;
-use crate::plain::log::Log;
+use crate::plain::listing::{Listed, Listing};
 use crate::plain::manifest::{LineReader, LineWriter};
 use crate::plain::wanted::{self, Gathered, Source};
+use crate::rclone_crypt::RcloneCrypt;
 use crate::remote::plain::{PlainMemory, PlainReceipt};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, compute};
+use crate::store::{Bucket, Object};
 use std::io::BufWriter;
+use std::path::Path;
 
 const WANTED: &str = "wanted";
 
 /// Gathers the wanted tree.
 pub async fn gather(
     request: &Restore,
-    log: &Log,
+    from: &From,
     memory: &PlainMemory,
     local: &Local,
     stop: &Stop,
 ) -> Result<Gathered, RestoreError> {
-    let listing = match request.trust_manifest && log.head.is_some() {
-        true => None,
-        false => Some(Listing::read(&request.bucket, &local.spill(), stop).await?),
+    let log = &from.log;
+    let listing = match (&from.crypt, request.trust_manifest && log.head.is_some()) {
+        (Some(crypt), _) => Some(sealed(&from.bucket, crypt, &local.spill(), stop).await?),
+        (None, true) => None,
+        (None, false) => Some(Listing::read(&from.bucket, &local.spill(), stop).await?),
     };
     let index = if memory.is_current(log) { memory.index()? } else { None };
     let source = match index {
         Some(index) => Source::Index(Box::new(index)),
-        None => Source::Log(Box::new(log.state(&request.bucket, &local.spill(), stop).await?)),
+        None => Source::Log(Box::new(log.state(&from.bucket, &local.spill(), stop).await?)),
     };
     let header = header(&PlainReceipt { seq: log.seq(), id: log.id().to_owned(), ..PlainReceipt::default() });
     let mut writer = LineWriter::start(BufWriter::new(memory.scratch(WANTED)?), &header, true)?;
-    let (bucket, stop) = (request.bucket.clone(), stop.clone());
+    let (bucket, stop) = (from.bucket.clone(), stop.clone());
     compute("gather the wanted tree", move || {
         let gathered = wanted::gather(&bucket, source, listing, &mut |line| writer.push(line), &stop)?;
         writer.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
         Ok(gathered)
     })
     .await
+}
+
+/// Lists what rclone crypt wrote, under the names that it encrypted.
+async fn sealed(bucket: &Bucket, crypt: &RcloneCrypt, spill: &Path, stop: &Stop) -> Result<Listing, RestoreError> {
+    let named = &mut |object: &Object| {
+        let is_folder = object.key.ends_with('/');
+        let path = if is_folder { crypt.directory(&object.key) } else { crypt.path(&object.key) };
+        Some(Listed {
+            path: path.ok()?,
+            is_folder,
+            key: Some(object.key.clone()),
+            size: if is_folder { 0 } else { crypt.plain_size(object.size).ok()? },
+            mark: object.mark.clone(),
+            modified: object.modified,
+        })
+    };
+    let listing = Listing::read_as(bucket, spill, named, stop).await?;
+    match (listing.objects, listing.odd.0) {
+        (0, 1..) => Err(RestoreError::NotOfCrypt { place: bucket.describe() }),
+        _ => Ok(listing),
+    }
 }
 
 /// The tree that [`gather`] wrote.

@@ -8,19 +8,29 @@ mod survey;
 use self::fill::Filler;
 use self::gather::gather;
 use self::survey::{Survey, Surveyor, count_local_changes};
-use super::{Outcome, Restore, RestoreError};
+use super::{CryptSource, Outcome, Restore, RestoreError};
 use crate::disk::{PlaceOptions, Placer, Scan, Volume, remove};
 use crate::plain::error::PlainError;
 use crate::plain::log::{Log, claim, look};
 use crate::plain::manifest::{Header, LineWriter, VERSION};
 use crate::plain::wanted::Gathered;
 use crate::plan::{Refusal, RestoreAction, RestoreFacts, admit_restore};
+use crate::rclone_crypt::RcloneCrypt;
 use crate::remote::plain::{PlainMemory, PlainReceipt};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, clock, compute, limits};
+use crate::store::Bucket;
 use crate::tree::{FileType, Filter};
 use crate::vault::point::Wanted;
 use std::io::BufWriter;
+
+/// Where files come from.
+pub struct From {
+    bucket: Bucket,
+    log: Log,
+    /// Names and contents are rclone crypt's.
+    crypt: Option<RcloneCrypt>,
+}
 
 /// Restores once. An outcome without an action: the remote is proven empty.
 pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
@@ -28,17 +38,38 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
         return Err(Refusal::NoPoints.into());
     }
     let log = look(&request.bucket, stop).await?;
-    if log.head.is_none() && request.bucket.first(stop, "").await.map_err(PlainError::Store)?.is_none() {
+    restore_from(request, &From { bucket: request.bucket.clone(), log, crypt: None }, stop).await
+}
+
+/// Restores what rclone crypt wrote. It leaves no right to push there: nothing here writes that format.
+pub async fn restore_crypt(request: &Restore, source: &CryptSource, stop: &Stop) -> Result<Outcome, RestoreError> {
+    if !matches!(request.wanted, Wanted::Head) {
+        return Err(Refusal::NoPoints.into());
+    }
+    let options = source.options.clone();
+    let crypt = compute("derive keys", move || RcloneCrypt::new(&options)).await?;
+    tracing::info!(remote = %source.bucket.describe(), "reading what rclone crypt wrote");
+    let from = From { bucket: source.bucket.clone(), log: Log::none(), crypt: Some(crypt) };
+    let outcome = restore_from(request, &from, stop).await?;
+    if outcome.action.is_some() && !outcome.dry_run {
+        tracing::info!("push it to a remote path of its own next: rclone's format is read here, and never written");
+    }
+    Ok(outcome)
+}
+
+async fn restore_from(request: &Restore, from: &From, stop: &Stop) -> Result<Outcome, RestoreError> {
+    let log = &from.log;
+    if log.head.is_none() && from.bucket.first(stop, "").await.map_err(PlainError::Store)?.is_none() {
         return Ok(Outcome { dry_run: request.dry_run, ..Outcome::default() });
     }
     let volume = Volume::create(&request.target)?;
     let local = Local::open(volume, request.state_dir.as_deref())?;
-    let mut memory = PlainMemory::open(&local, &request.bucket.describe())?;
-    memory.settle(&log)?;
-    let gathered = gather(request, &log, &memory, &local, stop).await?;
+    let mut memory = PlainMemory::open(&local, &from.bucket.describe())?;
+    memory.settle(log)?;
+    let gathered = gather(request, from, &memory, &local, stop).await?;
     say(&gathered);
     let interrupted = memory.interrupted_restore()?;
-    let facts = facts(&local, &log, &memory, &gathered, interrupted, stop).await?;
+    let facts = facts(&local, log, &memory, &gathered, interrupted, stop).await?;
     let action = admit_restore(&facts, &local.volume.path().display().to_string(), request.adopt, request.force)?;
     let mut outcome = Outcome {
         action: Some(action),
@@ -47,11 +78,11 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
         dry_run: request.dry_run,
         ..Outcome::default()
     };
-    let epoch = match (request.claim, request.dry_run) {
-        (Some(_), false) => claim(&request.bucket, log.epoch, &request.pod, stop).await?,
+    let epoch = match (request.claim, request.dry_run, &from.crypt) {
+        (Some(_), false, None) => claim(&from.bucket, log.epoch, &request.pod, stop).await?,
         _ => memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch),
     };
-    let receipt = PlainReceipt { place: request.bucket.describe(), seq: log.seq(), id: log.id().to_owned(), epoch };
+    let receipt = PlainReceipt { place: from.bucket.describe(), seq: log.seq(), id: log.id().to_owned(), epoch };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
         if !request.dry_run {
             memory.finish(receipt)?;
@@ -60,7 +91,7 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
         return Ok(outcome);
     }
     let plan = Plan { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
-    execute(request, &local, &mut memory, plan, outcome, stop).await
+    execute(request, from, &local, &mut memory, plan, outcome, stop).await
 }
 
 struct Plan {
@@ -117,6 +148,7 @@ async fn facts(
 /// Carries the plan out.
 async fn execute(
     request: &Restore,
+    from: &From,
     local: &Local,
     memory: &mut PlainMemory,
     plan: Plan,
@@ -135,7 +167,7 @@ async fn execute(
     outcome.removed = clear_way(local, &survey, removing)?;
     let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh && survey.kept == 0, owners: request.owners })?;
     request.progress.set_totals(survey.place, survey.bytes);
-    let mut filler = Filler::new(request, local, placer.clone(), stop);
+    let mut filler = Filler::new(request, from, local, placer.clone(), stop);
     let mut steps = survey.steps.read().map_err(PlainError::Io)?;
     let header = header(&plan.receipt);
     let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
@@ -145,12 +177,18 @@ async fn execute(
         }
     }
     outcome.placed -= filler.vanished;
+    if filler.unproven() > 0 {
+        tracing::warn!(
+            files = filler.unproven(),
+            "rclone's format does not tell whether their ends were cut off: they end with a whole block of 64 KiB"
+        );
+    }
     index.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
     outcome.skipped = placer.skipped();
     let volume = local.volume.clone();
     compute("make the volume durable", move || volume.sync()).await?;
     // A part of a tree gives no right to push: what is not here would look deleted.
-    let whole = request.filter.is_all();
+    let whole = request.filter.is_all() && from.crypt.is_none();
     if whole {
         memory.adopt_index()?;
         memory.finish(plan.receipt)?;

@@ -59,7 +59,7 @@ fn refer(record: &Record, references: &mut References) {
     };
     let mut run = |run: &BlockRun| {
         if let BlockRun::Stored { object, offset, lengths } = run {
-            add(*object, *offset, lengths.iter().map(|length| u64::from(*length)).sum());
+            add(*object, *offset, lengths.sum());
         }
     };
     match record {
@@ -86,12 +86,7 @@ pub(super) fn each_frame(entry: &Entry, each: &mut impl FnMut(FrameRef)) {
 }
 
 fn each_of_run(run: &BlockRun, each: &mut impl FnMut(FrameRef)) {
-    let BlockRun::Stored { object, offset, lengths } = run else { return };
-    let mut at = *offset;
-    for length in lengths {
-        each(FrameRef { object: *object, offset: at, length: *length });
-        at += u64::from(*length);
-    }
+    run.each_block(&mut |block| block.into_iter().for_each(&mut *each));
 }
 
 /// The data frames of an object that its own records refer to, ascending: offset in the object and stored length.

@@ -93,7 +93,8 @@ fn file(name: &[u8], size: u64, content: Content) -> Entry {
 
 /// Five blocks of 64 KiB and a bit: stored, hole, two of one length, two of different lengths.
 fn in_blocks(name: &[u8]) -> Entry {
-    let run = |offset, lengths: &[u32]| BlockRun::Stored { object: pack_id(5), offset, lengths: lengths.to_vec() };
+    let run =
+        |offset, lengths: &[u32]| BlockRun::Stored { object: pack_id(5), offset, lengths: lengths.iter().copied().collect() };
     let runs = vec![run(200, &[40]), BlockRun::Hole(1), run(1000, &[60, 60]), run(5000, &[70, 30])];
     file(name, 5 * 65_536 + 1, Content::Blocks { log2_block: 16, runs })
 }
@@ -147,7 +148,7 @@ fn put_records(out: &mut Vectors) {
 fn put_folds(out: &mut Vectors) {
     let keys = keys();
     let name = b"x/blocks";
-    let new = |offset, length| BlockRun::Stored { object: pack_id(6), offset, lengths: vec![length] };
+    let new = |offset, length| BlockRun::Stored { object: pack_id(6), offset, lengths: [length].into_iter().collect() };
     let grows = patch(name, 7 * 65_536, vec![(1, new(128, 50)), (5, BlockRun::Hole(1)), (6, new(178, 51))]);
     let shrinks = patch(name, 2 * 65_536, vec![(0, new(300, 52))]);
     let steps = [Record::Upsert(in_blocks(name)), Record::Patch(grows), Record::Patch(shrinks)];

@@ -53,8 +53,11 @@ fn extra() -> impl Strategy<Value = Extra> {
 
 pub fn run() -> impl Strategy<Value = BlockRun> {
     let lengths = prop_oneof![(17..100u32, 1..5usize).prop_map(|(length, count)| vec![length; count]), vec(17..9000u32, 1..5)];
-    let stored =
-        (object(), 0..1_000_000u64, lengths).prop_map(|(object, offset, lengths)| BlockRun::Stored { object, offset, lengths });
+    let stored = (object(), 0..1_000_000u64, lengths).prop_map(|(object, offset, lengths)| BlockRun::Stored {
+        object,
+        offset,
+        lengths: lengths.into_iter().collect(),
+    });
     prop_oneof![(1..9u64).prop_map(BlockRun::Hole), stored]
 }
 
@@ -160,8 +163,8 @@ pub fn directory() -> impl Strategy<Value = Directory> {
         claimed_at,
         swept,
     }));
-    let plans = (option::of(plan()), any::<u64>());
-    (who, lists, state, plans, upkeep, labels).prop_map(|(who, lists, state, (plan, plan_at), upkeep, labels)| {
+    let plans = (option::of(plan()), any::<u64>(), any::<u64>());
+    (who, lists, state, plans, upkeep, labels).prop_map(|(who, lists, state, (plan, plan_at, tail_bytes), upkeep, labels)| {
         let (epoch, writer, time_ms, previous, flags, nonce, fork_of) = who;
         let (meta, toc, table, parts) = lists;
         let flags = Flags(flags);
@@ -181,6 +184,7 @@ pub fn directory() -> impl Strategy<Value = Directory> {
             parts,
             nonce,
             fork_of,
+            tail_bytes,
             upkeep,
         }
     })
