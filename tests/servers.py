@@ -1,6 +1,7 @@
 """Small servers for the tests, on a port of the kernel's choice that is printed first.
 
     servers.py webdav FOLDER    WsgiDAV, user `me` with the password `made-up-password`
+    servers.py ftp FOLDER       pyftpdlib, the same user, and `blind`, who may only list
     servers.py http FOLDER      Python's own file server with its index pages
 """
 
@@ -26,6 +27,23 @@ def webdav(folder):
     server.serve()
 
 
+def ftp(folder):
+    import logging
+
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.handlers import FTPHandler
+    from pyftpdlib.servers import FTPServer
+
+    logging.disable(logging.CRITICAL)
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("me", "made-up-password", folder, perm="elradfmwMT")
+    authorizer.add_user("blind", "made-up-password", folder, perm="el")
+    handler = type("Handler", (FTPHandler,), {"authorizer": authorizer, "auth_failed_timeout": 0.1})
+    server = FTPServer(("127.0.0.1", 0), handler)
+    print(server.socket.getsockname()[1], flush=True)
+    server.serve_forever()
+
+
 def plain(folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -36,4 +54,4 @@ def plain(folder):
     server.serve_forever()
 
 
-{"webdav": webdav, "http": plain}[sys.argv[1]](sys.argv[2])
+{"webdav": webdav, "ftp": ftp, "http": plain}[sys.argv[1]](sys.argv[2])

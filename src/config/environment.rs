@@ -155,7 +155,8 @@ fn flag_of(prefix: &str) -> &'static str {
 /// Variables that a Service whose name begins like our prefix leaves in every Pod of its namespace (`remote`,
 /// `remote-api`: REMOTE_PORT, REMOTE_API_SERVICE_HOST, REMOTE_PORT_80_TCP_ADDR …), and what devcontainers set.
 fn set_by_others(rest: &str, value: &str) -> bool {
-    if rest == "PORT" || rest.starts_with("CONTAINERS") {
+    // A bare number is somebody's port of an FTP server; Kubernetes writes an address.
+    if (rest == "PORT" && !is_number(value)) || rest.starts_with("CONTAINERS") {
         return true;
     }
     let address = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));

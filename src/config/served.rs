@@ -164,7 +164,11 @@ fn tokens(
 fn credentials(kind: &RemoteType, options: &BTreeMap<&'static str, Secret<String>>, check: &mut Check<'_>) {
     let has = |name: &str| options.contains_key(name);
     let is_on = |name: &str| options.get(name).is_some_and(|value| value.expose() == "true");
+    let port = options.get("port").map(|port| port.expose().parse::<u16>());
     match kind.name {
+        "ftp" if port.is_some_and(|port| port.is_err()) => {
+            check.wrong("port", "is not a port's number", "write a number such as 21");
+        }
         "azureblob" if !(has("key") || has("sas_url") || is_on("env_auth")) => {
             let hint = "set REMOTE_ACCOUNT and REMOTE_KEY, or REMOTE_SAS_URL, or REMOTE_ENV_AUTH=true";
             check.mistakes.add(check.options.variable("key"), "is missing: there are no credentials", hint);

@@ -237,6 +237,24 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         note: "An object is sent under a hidden name and then moved to its place: that is six requests for each.",
     },
     RemoteType {
+        name: "ftp",
+        aliases: &[],
+        first: First::Folder,
+        options: &[
+            needed("host", Form::Text, "the server, as HOST or HOST:PORT"),
+            option("port", Form::Text, "the port, if not 21 and not given with the host"),
+            option("user", Form::Text, "the user; anonymous when absent"),
+            option("pass", Form::Password, "the user's password"),
+            option("explicit_tls", Form::Flag, "encrypt after AUTH TLS"),
+            CA_FILE,
+        ],
+        fences: Fences::Detect,
+        large: IN_ONE,
+        tested: "pyftpdlib, without TLS",
+        note: "Paths lie below the folder in which a log-in ends. Without TLS everybody on the way reads the password. \
+               Not served: TLS from the first byte (`tls`).",
+    },
+    RemoteType {
         name: "http",
         aliases: &[],
         first: First::Folder,
@@ -348,7 +366,6 @@ pub const REMOTE_TYPES_UNSERVED: &[(&str, &str)] = &[
     ("box", "use webdav: Box serves it for some plans"),
     ("fichier", "mount it with rclone and use local"),
     ("filefabric", "use its S3 or WebDAV gateway"),
-    ("ftp", "serve the folder by WebDAV, or mount it with rclone and use local"),
     ("hdfs", "use the cluster's S3 gateway (Ozone), or mount it with rclone and use local"),
     ("hidrive", "use webdav with https://webdav.hidrive.strato.com"),
     ("iclouddrive", "mount it with rclone and use local"),

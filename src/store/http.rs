@@ -13,6 +13,8 @@ use opendal::raw::Operation;
 use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -315,24 +317,30 @@ pub(super) struct Trust<'a> {
     pub(super) redirects: usize,
 }
 
-/// The client for one remote.
-pub(super) fn client(trust: &Trust<'_>) -> Result<reqwest::Client, StoreError> {
-    // The first one wins; a second call changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-    // An image without system certificates still trusts the public authorities.
-    let mut certificates: Vec<_> = roots.filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
-    if let Some(file) = trust.ca_file {
+impl Trust<'_> {
+    /// The public authorities, which an image without system certificates still trusts, and those of the file.
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+        // The first one wins; a second call changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut all: Vec<CertificateDer<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
+        let Some(file) = self.ca_file else { return Ok(all) };
         let wrong = |what: String| {
             StoreError::usage(format!("the CA file '{}' {what}", file.display()), "give a file of PEM certificates")
         };
         let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let given = reqwest::Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        let given: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
         if given.is_empty() {
             return Err(wrong("holds no certificate".into()));
         }
-        certificates.extend(given);
+        all.extend(given);
+        Ok(all)
     }
+}
+
+/// The client for one remote.
+pub(super) fn client(trust: &Trust<'_>) -> Result<reqwest::Client, StoreError> {
+    let certificates = trust.certificates()?;
+    let certificates = certificates.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok());
     let redirect = match trust.redirects {
         0 => reqwest::redirect::Policy::none(),
         most => reqwest::redirect::Policy::limited(most),

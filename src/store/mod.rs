@@ -8,6 +8,7 @@
 
 mod config;
 mod error;
+mod ftp;
 mod http;
 mod judge;
 mod local;
@@ -24,6 +25,7 @@ pub use probe::{Fencing, probe, recheck};
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;
+use self::ftp::Ftp;
 use self::http::Meter;
 use self::local::Local;
 use self::memory::Memory;
@@ -121,6 +123,7 @@ struct Inner {
 enum Backend {
     S3(Box<S3>),
     Served(Box<Served>),
+    Ftp(Ftp),
     Local(Local),
     Memory(Memory),
 }
@@ -140,6 +143,9 @@ impl Bucket {
                 let s3 = S3::open(config, Arc::clone(&meter), Patience::USUAL)?;
                 let place = format!("s3://{} at {}", join(&config.bucket, &config.prefix), config.address()?);
                 (Backend::S3(Box::new(s3)), place)
+            }
+            RemoteConfig::Served(config) if config.kind.name == "ftp" => {
+                (Backend::Ftp(Ftp::open(config, Patience::USUAL)?), Ftp::place(config))
             }
             RemoteConfig::Served(config) => {
                 let served = Served::open(config, Arc::clone(&meter), Patience::USUAL)?;
@@ -196,6 +202,10 @@ impl Bucket {
                 Ok(outcome) => outcome,
                 Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
             },
+            Backend::Ftp(_) => {
+                let answer = "FTP has no conditional create".into();
+                Err(StoreError::NotSupported { asked: Box::new(asked), answer })
+            }
             Backend::Local(local) => {
                 self.count(Operation::Write, body.len());
                 let local = local.clone();
@@ -339,6 +349,7 @@ impl Bucket {
                 let (local, asked, range) = (local.clone(), asked.clone(), range.cloned());
                 compute("read a file", move || local.get(&asked, range.as_ref())).await
             }
+            Backend::Ftp(ftp) => ftp.get(asked, range).await,
             Backend::Memory(memory) => memory.get(asked, range),
         };
         self.count(Operation::Read, 0);
@@ -356,6 +367,7 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("write a file", move || local.put(&asked, &body)).await?;
             }
+            Backend::Ftp(ftp) => ftp.put(asked, body).await?,
             Backend::Memory(memory) => memory.put(&asked.key, body),
         }
         self.count(Operation::Write, up);
@@ -370,6 +382,7 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("delete a file", move || local.delete(&asked)).await?;
             }
+            Backend::Ftp(ftp) => ftp.delete(asked).await?,
             Backend::Memory(memory) => memory.delete(&asked.key),
         }
         self.count(Operation::Delete, 0);
@@ -384,6 +397,7 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("look at a file", move || local.size(&asked)).await?
             }
+            Backend::Ftp(ftp) => ftp.size(asked).await?,
             Backend::Memory(memory) => memory.size(&asked.key),
         };
         self.count(Operation::Stat, 0);
@@ -402,6 +416,10 @@ impl Bucket {
             Backend::S3(s3) if s3.ordered => return self.walk_pages(stop, s3, &asked, walk, each).await,
             Backend::S3(s3) => self.tries(stop, &asked, || all_of(s3, &asked)).await?,
             Backend::Served(served) => self.tries(stop, &asked, || served.list(&asked)).await?,
+            Backend::Ftp(ftp) => {
+                self.count(Operation::List, 0);
+                self.tries(stop, &asked, || ftp.list(&asked)).await?
+            }
             Backend::Local(local) => {
                 self.count(Operation::List, 0);
                 let local = local.clone();

@@ -100,18 +100,7 @@ impl Bucket {
         match &self.inner.backend {
             Backend::S3(_) => self.list_pages(stop, &asked, each).await,
             Backend::Served(served) if served.is_ordered() => self.list_pages(stop, &asked, each).await,
-            Backend::Served(served) => {
-                let mut folders = vec![folder.to_owned()];
-                while let Some(folder) = folders.pop() {
-                    let asked = Asked { key: folder, ..asked.clone() };
-                    let (objects, below) = self.tries(stop, &asked, || served.objects(&asked)).await?;
-                    folders.extend(below);
-                    if !objects.into_iter().all(&mut *each) {
-                        return Ok(());
-                    }
-                }
-                Ok(())
-            }
+            Backend::Served(_) | Backend::Ftp(_) => self.list_folders(stop, &asked, each).await,
             Backend::Local(local) => {
                 let mut folders = vec![folder.to_owned()];
                 while let Some(folder) = folders.pop() {
@@ -136,6 +125,32 @@ impl Bucket {
         }
     }
 
+    /// Folder by folder, each tried until it is there as a whole.
+    async fn list_folders(
+        &self,
+        stop: &Stop,
+        asked: &Asked,
+        each: &mut (dyn FnMut(Object) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let mut folders = vec![asked.key.clone()];
+        while let Some(folder) = folders.pop() {
+            let asked = Asked { key: folder, ..asked.clone() };
+            let (objects, below) = match &self.inner.backend {
+                Backend::Served(served) => self.tries(stop, &asked, || served.objects(&asked)).await?,
+                Backend::Ftp(ftp) => {
+                    self.count(Operation::List, 0);
+                    self.tries(stop, &asked, || ftp.objects(&asked)).await?
+                }
+                Backend::S3(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
+            };
+            folders.extend(below);
+            if !objects.into_iter().all(&mut *each) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     async fn list_pages(
         &self,
         stop: &Stop,
@@ -148,7 +163,7 @@ impl Bucket {
             let outcome = match &self.inner.backend {
                 Backend::S3(s3) => stop.or(s3.walk_all(asked, &mut reached, each)).await,
                 Backend::Served(served) => stop.or(served.walk_all(asked, &mut reached, each)).await,
-                Backend::Local(_) | Backend::Memory(_) => return Ok(()),
+                Backend::Ftp(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
             };
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
@@ -176,6 +191,12 @@ impl Bucket {
                 self.count_down(fetched.as_ref().map_or(0, |fetched| fetched.bytes.len()));
                 fetched
             }
+            Backend::Ftp(ftp) => {
+                self.count(Operation::Read, 0);
+                let fetched = self.tries(stop, &asked, || ftp.fetch(&asked, range.as_ref())).await;
+                self.count_down(fetched.as_ref().map_or(0, |fetched| fetched.bytes.len()));
+                fetched
+            }
             Backend::Memory(memory) => {
                 self.count(Operation::Read, 0);
                 let bytes = memory.get(&asked, range.as_ref())?;
@@ -195,6 +216,10 @@ impl Bucket {
                 self.count(Operation::Write, body.len());
                 let local = local.clone();
                 compute("write a file", move || local.put_file(&asked, &body, mtime)).await
+            }
+            Backend::Ftp(ftp) => {
+                self.count(Operation::Write, body.len());
+                self.tries(stop, &asked, || ftp.put_file(&asked, body.clone())).await
             }
             Backend::Memory(memory) => {
                 self.count(Operation::Write, body.len());
@@ -220,7 +245,7 @@ impl Bucket {
                 .await?;
                 Way::File(Arc::new(sending), target, mtime)
             }
-            Backend::Memory(_) => Way::Whole(Vec::new(), mtime),
+            Backend::Ftp(_) | Backend::Memory(_) => Way::Whole(Vec::new(), mtime),
         };
         Ok(Upload { bucket: self.clone(), asked, way })
     }
@@ -272,6 +297,11 @@ impl Upload {
                 let sending = Arc::clone(sending);
                 let written = compute("write a file", move || sending.append(&bytes)).await;
                 written.map_err(|error| super::local::failed(&self.asked, &error))
+            }
+            Way::Whole(body, _) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
+                let most = limits::WHOLE_BODY_BYTES >> 20;
+                let message = format!("{}: files go there only in one piece, and none above {most} MiB", self.asked);
+                Err(StoreError::usage(message, "give a key: a vault splits large files; or exclude the file"))
             }
             Way::Whole(body, _) => {
                 body.extend_from_slice(&bytes);

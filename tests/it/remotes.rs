@@ -129,6 +129,36 @@ fn webdav_of_rclone_keeps_both_layouts() {
 }
 
 #[test]
+fn ftp_keeps_both_layouts() {
+    let Some(server) = Server::ftp() else { return };
+    keeps_a_volume(&server, "some/path", false);
+    keeps_a_volume(&server, "some/other", true);
+    let folder = server.folder().expect("a folder").join("some/other");
+    assert_eq!(std::fs::read(folder.join("sizes/0")).expect("an empty file"), b"");
+    assert_eq!(std::fs::read(folder.join(server.odd_name())).expect("a file"), b"spelled");
+    assert_no_leftovers(&server);
+}
+
+/// An FTP server says "550" of what is not there and of what nobody may read.
+#[test]
+fn ftp_tells_the_forbidden_from_the_absent() {
+    let Some(server) = Server::ftp() else { return };
+    let mut machine = Machine::new(server.remote(), "some/path");
+    machine.write("file", b"content");
+    pushed(&machine, &[]);
+    for (name, value) in &mut machine.remote {
+        if name == "REMOTE_USER" {
+            *value = "blind".into();
+        }
+    }
+    let (code, text) = machine.restore("restored", &[]);
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("vault.json") && text.contains("550"), "{text}");
+    assert!(!machine.at("restored/file").exists());
+    refuses(server, "some/other", "REMOTE_PASS");
+}
+
+#[test]
 fn azure_keeps_both_layouts() {
     let Some(server) = Server::azurite() else { return };
     keeps_a_volume(&server, "container/vault", false);

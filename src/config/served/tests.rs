@@ -50,6 +50,14 @@ fn rclones_names_reach_the_store() {
 }
 
 #[test]
+fn a_port_is_told_from_what_kubernetes_sets() {
+    for (port, expected) in [("2121", Some("2121")), ("tcp://10.0.0.1:80", None)] {
+        let config = served(&[("REMOTE_TYPE", "ftp"), ("REMOTE_HOST", "h"), ("REMOTE_PORT", port)], "x");
+        assert_eq!(option(&config, "port").as_deref(), expected);
+    }
+}
+
+#[test]
 fn a_password_is_taken_obscured_in_clear_and_from_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), format!("{OBSCURED}\n")).unwrap();
@@ -110,6 +118,11 @@ fn each_mistake_is_named_with_a_way_out() {
             vec![("REMOTE_TYPE", "pcloud")],
             vec![],
             "REMOTE_PASSWORD is needed for type pcloud\n    -> set it: the user's password, or REMOTE_PASSWORD_FILE",
+        ),
+        (
+            vec![("REMOTE_TYPE", "ftp"), ("REMOTE_HOST", "h"), ("REMOTE_PORT", "99999")],
+            vec![],
+            "REMOTE_PORT is not a port's number",
         ),
         (vec![("REMOTE_TYPE", "mega")], vec![], "is 'mega', which is not served\n    -> use s3 with Mega's S4 storage"),
         (vec![("REMOTE_TYPE", "webdaw")], vec![], "did you mean webdav?"),

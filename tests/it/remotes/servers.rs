@@ -113,6 +113,19 @@ impl Server {
         Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
     }
 
+    pub fn ftp() -> Option<Server> {
+        let folder = folder();
+        let (child, port) = script("ftp", folder.path())?;
+        let remote = [
+            ("REMOTE_TYPE", "ftp"),
+            ("REMOTE_HOST", "127.0.0.1"),
+            ("REMOTE_PORT", &port),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_PASS", PASSWORD),
+        ];
+        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+    }
+
     /// Python's file server over a folder that is there.
     pub fn http(files: &Path) -> Option<Server> {
         let (child, port) = script("http", files)?;

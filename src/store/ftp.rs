@@ -1,0 +1,442 @@
+//! Objects as files of an FTP server. OpenDAL's own service stores nothing for an empty file and takes every refusal for
+//! an absence, so this one speaks through the library below it.
+//!
+//! Paths are relative to the folder in which a log-in ends, as in rclone. An object is sent under a hidden name and then
+//! renamed: a crash before that leaves a hidden file that no list shows; after it, the object.
+
+use super::config::{ServedConfig, check_prefix, join};
+use super::error::{Asked, StoreError};
+use super::http::{Trust, within};
+use super::local::TEMPORARY;
+use super::objects::{About, Fetched, Mark, Object};
+use super::{Listed, Patience};
+use crate::tree::Timestamp;
+use bytes::Bytes;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+use suppaftp::list::{File, ListParser};
+use suppaftp::tokio::{AsyncRustlsConnector, AsyncRustlsFtpStream};
+use suppaftp::tokio_rustls::TlsConnector;
+use suppaftp::types::FileType;
+use suppaftp::{FtpError, Mode, Status};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Servers allow few connections of one address.
+const CONNECTIONS: usize = 4;
+/// A connection and a log-in that take longer go to a server that is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A folder of an FTP server.
+#[derive(Clone)]
+pub(super) struct Ftp {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: ServedConfig,
+    tls: Option<TlsConnector>,
+    patience: Patience,
+    slots: Semaphore,
+    idle: Mutex<Vec<AsyncRustlsFtpStream>>,
+}
+
+/// A connection in use; it is kept for the next only when an operation ended well.
+struct Line<'a> {
+    ftp: AsyncRustlsFtpStream,
+    _slot: SemaphorePermit<'a>,
+}
+
+/// What a listing says of a name.
+struct Found {
+    name: String,
+    size: u64,
+    is_folder: bool,
+    modified: Timestamp,
+}
+
+impl Ftp {
+    /// Makes no request.
+    pub(super) fn open(config: &ServedConfig, patience: Patience) -> Result<Ftp, StoreError> {
+        check_prefix(&config.prefix)?;
+        let tls = config.flag("explicit_tls").then(|| tls(config)).transpose()?;
+        let slots = Semaphore::new(CONNECTIONS);
+        Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, slots, idle: Mutex::default() }) })
+    }
+
+    /// The remote in words, without secrets.
+    pub(super) fn place(config: &ServedConfig) -> String {
+        let path = if config.prefix.is_empty() { String::new() } else { format!(" {}", config.prefix) };
+        format!("ftp{path} at {}", address(config))
+    }
+
+    fn path(&self, key: &str) -> String {
+        join(&self.shared.config.prefix, key)
+    }
+
+    async fn line(&self, asked: &Asked) -> Result<Line<'_>, StoreError> {
+        let closed = |_| StoreError::unavailable(asked, "the connections are closed", false);
+        let slot = self.shared.slots.acquire().await.map_err(closed)?;
+        let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let ftp = match idle {
+            Some(ftp) => ftp,
+            None => {
+                let made = within(CONNECT_TIMEOUT, self.connect()).await;
+                let late = || StoreError::unavailable(asked, "no connection in time", true);
+                made.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?
+            }
+        };
+        Ok(Line { ftp, _slot: slot })
+    }
+
+    async fn connect(&self) -> Result<AsyncRustlsFtpStream, FtpError> {
+        let config = &self.shared.config;
+        let address = address(config);
+        let mut ftp = AsyncRustlsFtpStream::connect(&address).await?;
+        if let Some(tls) = &self.shared.tls {
+            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
+            ftp = ftp.into_secure(AsyncRustlsConnector::from(tls.clone()), host).await?;
+        }
+        if ftp.get_ref().peer_addr().is_ok_and(|peer| peer.is_ipv6()) {
+            ftp.set_mode(Mode::ExtendedPassive);
+        }
+        // Servers behind a translator name an address of their own network.
+        ftp.set_passive_nat_workaround(true);
+        ftp.login(config.get("user").unwrap_or("anonymous"), config.text("pass")).await?;
+        ftp.transfer_type(FileType::Binary).await?;
+        Ok(ftp)
+    }
+
+    /// Runs one operation on a connection, and keeps the connection when the operation did not fail.
+    async fn run<T>(
+        &self,
+        asked: &Asked,
+        bytes: u64,
+        work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<T, FtpError>,
+    ) -> Result<T, StoreError> {
+        let mut line = self.line(asked).await?;
+        let longest = self.shared.patience.for_upload(bytes);
+        let Some(outcome) = within(longest, work(&mut line.ftp)).await else {
+            return Err(StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true));
+        };
+        // After a refusal the connection goes on; after anything else nobody knows.
+        if matches!(&outcome, Ok(_) | Err(FtpError::UnexpectedResponse(_))) {
+            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
+        }
+        outcome.map_err(|error| self.judged(asked, &error))
+    }
+
+    fn judged(&self, asked: &Asked, error: &FtpError) -> StoreError {
+        let password = self.shared.config.options.get("pass").filter(|password| password.expose().len() > 3);
+        judge(asked, error).without(&password.into_iter().collect::<Vec<_>>())
+    }
+
+    pub(super) async fn put(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
+        let random = super::random_name().map_err(|error| StoreError::unavailable(asked, error.to_string(), false))?;
+        let (target, temporary) = (self.path(&asked.key), self.path(&format!("{TEMPORARY}{random}")));
+        self.run(asked, body.len() as u64, async |ftp| {
+            let mut stream = match ftp.put_with_stream(&temporary).await {
+                Err(error) if is_refusal(&error) => {
+                    make_folders(ftp, &temporary).await?;
+                    ftp.put_with_stream(&temporary).await?
+                }
+                outcome => outcome?,
+            };
+            stream.write_all(&body).await.map_err(FtpError::ConnectionError)?;
+            ftp.finalize_put_stream(stream).await?;
+            let moved = place(ftp, &temporary, &target).await;
+            if moved.is_err() {
+                let _ = ftp.rm(&temporary).await;
+            }
+            moved
+        })
+        .await
+    }
+
+    pub(super) async fn delete(&self, asked: &Asked) -> Result<(), StoreError> {
+        let path = self.path(&asked.key);
+        let removed = self.run(asked, 0, async |ftp| ftp.rm(&path).await).await;
+        match removed {
+            Err(error @ StoreError::Denied { .. }) if self.look(asked).await?.is_some() => Err(error),
+            Err(StoreError::Denied { .. }) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// What lies under a key. Servers say "550" of what is absent and of what is forbidden, so absence is read from the
+    /// listings above it.
+    async fn look(&self, asked: &Asked) -> Result<Option<Found>, StoreError> {
+        let path = self.path(&asked.key);
+        let mut above = String::new();
+        let mut parts = path.split('/').peekable();
+        while let Some(part) = parts.next() {
+            let folder = above.clone();
+            let found = self.run(asked, 0, async |ftp| list(ftp, &folder).await).await?;
+            match found.into_iter().find(|found| found.name == part) {
+                Some(found) if parts.peek().is_none() => return Ok(Some(found)),
+                Some(found) if found.is_folder => above = join(&above, part),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn stat(&self, asked: &Asked) -> Result<Found, StoreError> {
+        let path = self.path(&asked.key);
+        let told = self.run(asked, 0, async |ftp| ftp.mlst(Some(&path)).await).await;
+        let found = match told {
+            Ok(line) => ListParser::parse_mlst(line.trim()).ok().map(|file| found(&file)),
+            // Absent, forbidden, or a command that the server does not know.
+            Err(StoreError::Denied { .. } | StoreError::NotSupported { .. }) => self.look(asked).await?,
+            Err(error) => return Err(error),
+        };
+        found.filter(|found| !found.is_folder).ok_or_else(|| StoreError::NotFound(Box::new(asked.clone())))
+    }
+
+    pub(super) async fn size(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
+        match self.stat(asked).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn get(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
+        let length = self.stat(asked).await?.size;
+        self.read(asked, range, length).await
+    }
+
+    async fn read(&self, asked: &Asked, range: Option<&Range<u64>>, length: u64) -> Result<Bytes, StoreError> {
+        let range = range.cloned().unwrap_or(0..length);
+        if range.start >= length && length + range.start > 0 {
+            return Err(StoreError::Outside(Box::new(asked.clone())));
+        }
+        let wanted = range.end.min(length) - range.start;
+        let path = self.path(&asked.key);
+        let mut line = self.line(asked).await?;
+        let longest = self.shared.patience.for_upload(wanted);
+        let to_end = range.end >= length;
+        let outcome = within(longest, retrieve(&mut line.ftp, &path, range.start, wanted, to_end)).await;
+        let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
+        let body = outcome.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?;
+        if body.len() as u64 != wanted {
+            return Err(StoreError::unavailable(asked, format!("the answer broke off after {} bytes", body.len()), true));
+        }
+        if to_end {
+            // Otherwise the server still sends: that connection is given up.
+            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
+        }
+        Ok(Bytes::from(body))
+    }
+
+    async fn children(&self, asked: &Asked) -> Result<Vec<Found>, StoreError> {
+        let folder = self.path(&asked.key);
+        match self.run(asked, 0, async |ftp| list(ftp, &folder).await).await {
+            // A folder that does not exist is an empty one, as on S3.
+            Err(error @ StoreError::Denied { .. }) => match folder.is_empty() {
+                false if self.look(asked).await?.is_none() => Ok(Vec::new()),
+                _ => Err(error),
+            },
+            outcome => outcome,
+        }
+    }
+
+    /// The direct children of a folder, sorted by name.
+    pub(super) async fn list(&self, asked: &Asked) -> Result<Vec<Listed>, StoreError> {
+        let listed = |found: Found| Listed {
+            size: if found.is_folder { 0 } else { found.size },
+            name: found.name,
+            is_folder: found.is_folder,
+        };
+        let mut all: Vec<Listed> = self.children(asked).await?.into_iter().map(listed).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// The objects directly in a folder, and the folders in it.
+    pub(super) async fn objects(&self, asked: &Asked) -> Result<(Vec<Object>, Vec<String>), StoreError> {
+        let (mut objects, mut folders) = (Vec::new(), Vec::new());
+        for found in self.children(asked).await? {
+            let key = join(&asked.key, &found.name);
+            if found.is_folder {
+                folders.push(key);
+            } else {
+                objects.push(Object { key, size: found.size, mark: mark(&found), modified: found.modified });
+            }
+        }
+        Ok((objects, folders))
+    }
+
+    pub(super) async fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {
+        let before = self.stat(asked).await?;
+        let bytes = self.read(asked, range, before.size).await?;
+        if mark(&before) != mark(&self.stat(asked).await?) {
+            return Err(StoreError::unavailable(asked, "the object changed while it was read", true));
+        }
+        Ok(Fetched { bytes, mark: mark(&before), about: About { mtime: Some(before.modified), mode: None } })
+    }
+
+    pub(super) async fn put_file(&self, asked: &Asked, body: Bytes) -> Result<Mark, StoreError> {
+        let length = body.len() as u64;
+        self.put(asked, body).await?;
+        let found = self.stat(asked).await?;
+        if found.size != length {
+            return Err(StoreError::unavailable(asked, "the store kept another length than was sent", true));
+        }
+        Ok(mark(&found))
+    }
+}
+
+/// Host and port.
+fn address(config: &ServedConfig) -> String {
+    let host = config.text("host");
+    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| !name.ends_with(':') && port.parse::<u16>().is_ok());
+    if has_port { host.to_owned() } else { format!("{host}:{}", config.get("port").unwrap_or("21")) }
+}
+
+fn tls(config: &ServedConfig) -> Result<TlsConnector, StoreError> {
+    let trust = Trust { ca_file: config.get("ca_file").map(Path::new), insecure: false, redirects: 0 };
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(trust.certificates()?);
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A folder's children, without the folder itself and what is under way.
+async fn list(ftp: &mut AsyncRustlsFtpStream, folder: &str) -> Result<Vec<Found>, FtpError> {
+    let path = Some(folder).filter(|folder| !folder.is_empty());
+    let (lines, parse): (_, fn(&str) -> Option<File>) = match ftp.mlsd(path).await {
+        Ok(lines) => (lines, |line| ListParser::parse_mlsd(line).ok()),
+        Err(FtpError::UnexpectedResponse(answer)) if is_unknown_command(answer.status) => {
+            (ftp.list(path).await?, |line| ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok())
+        }
+        Err(error) => return Err(error),
+    };
+    let mut all = Vec::new();
+    for line in lines.iter().filter(|line| !is_no_child(line)) {
+        // A name that is not understood must not be missing from the listing without a word.
+        let found = found(&parse(line).ok_or(FtpError::BadResponse)?);
+        if !found.name.starts_with(TEMPORARY) && !matches!(found.name.as_str(), "." | "..") {
+            all.push(found);
+        }
+    }
+    Ok(all)
+}
+
+fn is_no_child(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    lower.trim().is_empty() || lower.starts_with("total ") || lower.contains("type=cdir;") || lower.contains("type=pdir;")
+}
+
+fn found(file: &File) -> Found {
+    let modified = file.modified().duration_since(UNIX_EPOCH).map_or_else(
+        |_| Timestamp::default(),
+        |since| Timestamp { seconds: i64::try_from(since.as_secs()).unwrap_or(0), nanos: since.subsec_nanos() },
+    );
+    Found { name: file.name().to_owned(), size: file.size() as u64, is_folder: file.is_directory(), modified }
+}
+
+fn mark(found: &Found) -> Mark {
+    Mark(format!("{}@{}", found.size, found.modified.seconds))
+}
+
+async fn retrieve(
+    ftp: &mut AsyncRustlsFtpStream,
+    path: &str,
+    start: u64,
+    wanted: u64,
+    to_end: bool,
+) -> Result<Vec<u8>, FtpError> {
+    if start > 0 {
+        ftp.resume_transfer(usize::try_from(start).unwrap_or(usize::MAX)).await?;
+    }
+    let mut stream = ftp.retr_as_stream(path).await?;
+    let mut body = Vec::new();
+    (&mut stream).take(wanted).read_to_end(&mut body).await.map_err(FtpError::ConnectionError)?;
+    if to_end {
+        // One byte more than was promised is another object.
+        let more = (&mut stream).take(1).read_to_end(&mut body).await.map_err(FtpError::ConnectionError)?;
+        ftp.finalize_retr_stream(stream).await?;
+        debug_assert!(more <= 1);
+    }
+    Ok(body)
+}
+
+/// Gives a finished file its name.
+async fn place(ftp: &mut AsyncRustlsFtpStream, from: &str, to: &str) -> Result<(), FtpError> {
+    match ftp.rename(from, to).await {
+        Err(error) if is_refusal(&error) => {}
+        outcome => return outcome,
+    }
+    make_folders(ftp, to).await?;
+    match ftp.rename(from, to).await {
+        Err(error) if is_refusal(&error) => {}
+        outcome => return outcome,
+    }
+    // Some servers do not rename onto a file. A crash between the two leaves neither; the next push repeats it.
+    let _ = ftp.rm(to).await;
+    ftp.rename(from, to).await
+}
+
+/// Makes what is missing above a path. A folder that is there is refused like one that is forbidden; what follows tells.
+async fn make_folders(ftp: &mut AsyncRustlsFtpStream, path: &str) -> Result<(), FtpError> {
+    for (at, _) in path.match_indices('/') {
+        match ftp.mkdir(&path[..at]).await {
+            Err(error) if is_refusal(&error) => {}
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+fn is_refusal(error: &FtpError) -> bool {
+    let FtpError::UnexpectedResponse(answer) = error else { return false };
+    // 521 is "exists already" for some.
+    matches!(answer.status, Status::FileUnavailable | Status::BadFilename | Status::Unknown)
+}
+
+fn is_unknown_command(status: Status) -> bool {
+    matches!(status, Status::BadCommand | Status::NotImplemented | Status::NotImplementedParameter)
+}
+
+fn judge(asked: &Asked, error: &FtpError) -> StoreError {
+    let boxed = Box::new(asked.clone());
+    let reach = "check host, port and the network, and that the server is up";
+    let answer = match error {
+        FtpError::UnexpectedResponse(answer) => answer,
+        FtpError::ConnectionError(lost) => return StoreError::unavailable(asked, lost.to_string(), true).hinted(reach),
+        FtpError::SecureError(lost) => {
+            let hint = "check that the server offers explicit TLS; give a private certificate authority by file";
+            return StoreError::unavailable(asked, lost.clone(), false).hinted(hint);
+        }
+        _ => return StoreError::unavailable(asked, "the answer cannot be read", true).hinted(reach),
+    };
+    let words: String = String::from_utf8_lossy(&answer.body).chars().filter(|letter| !letter.is_control()).take(200).collect();
+    let text = format!("the server answered {words}");
+    match answer.status {
+        Status::NotAvailable
+        | Status::CannotOpenDataConnection
+        | Status::TransferAborted
+        | Status::RequestFileActionIgnored
+        | Status::ActionAborted => {
+            StoreError::unavailable(asked, text, true).hinted("the server asks for patience: try again later")
+        }
+        Status::RequestedActionNotTaken | Status::ExceededStorage => {
+            StoreError::unavailable(asked, text, false).hinted("make room at the server, or raise the quota")
+        }
+        status if is_unknown_command(status) => StoreError::NotSupported { asked: boxed, answer: text },
+        Status::NotLoggedIn
+        | Status::InvalidCredentials
+        | Status::StoringNeedAccount
+        // Some servers say so of a path that does not exist.
+        | Status::BadArguments
+        | Status::FileUnavailable
+        | Status::BadFilename => {
+            let hint = "check user and password, and what the user may do there";
+            StoreError::Denied { asked: boxed, answer: text, hint: hint.into() }
+        }
+        _ => StoreError::usage(format!("{asked}: {text}"), "the server refused the request itself: check the remote's options"),
+    }
+}
