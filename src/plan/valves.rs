@@ -35,6 +35,12 @@ pub enum Refusal {
         /// This volume's receipt.
         seen: u64,
     },
+    /// A restore into the volume was begun and not finished.
+    #[error("a restore into the volume {volume} was begun and never finished: pushing would store a mixture of two states")]
+    RestoreUnfinished {
+        /// The volume.
+        volume: String,
+    },
     /// The target is a directory of the system.
     #[error("refusing to restore into {path}: {why}")]
     ForbiddenRoot {
@@ -102,6 +108,9 @@ impl Fault for Refusal {
             }
             Refusal::NoReceipt { .. } => {
                 "run `remote-to-local-sync --adopt` first: it merges, and deletes nothing. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f)"
+            }
+            Refusal::RestoreUnfinished { .. } => {
+                "run `remote-to-local-sync` again: it finishes the restore. To push what is there: --force-even-if-remote-would-be-cleared (-f)"
             }
             Refusal::RemoteMoved { .. } => {
                 "run `remote-to-local-sync` first. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f); the state before stays a restore point"
@@ -193,6 +202,8 @@ pub struct PushFacts {
     pub seen: Option<u64>,
     /// Whether the receipt names the head.
     pub current: bool,
+    /// Whether a restore into the volume was begun and not finished.
+    pub restoring: bool,
 }
 
 /// Whether a push may begin.
@@ -207,6 +218,9 @@ pub fn admit_push(facts: &PushFacts, force: bool) -> Result<(), Refusal> {
             return Err(Refusal::RemoteMoved { head: *head, by: by.clone(), seen });
         }
         _ => {}
+    }
+    if facts.restoring && remote > 0 {
+        return Err(Refusal::RestoreUnfinished { volume: facts.volume.clone() });
     }
     if facts.volume_empty && remote > 0 {
         return Err(Refusal::EmptySource { source_dir: facts.volume.clone(), remote });
@@ -246,13 +260,24 @@ pub fn admit_target(target: &Target, force: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a restore that was begun may do, for whoever continues it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// The volume was empty: all in it is the restore's.
+    Fresh,
+    /// The wanted state replaces what was there.
+    Update,
+    /// What was there stays.
+    Merge,
+}
+
 /// What a restore finds: the rows of the restart table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoreFacts {
     /// The volume holds nothing.
     pub volume_empty: bool,
     /// A restore into this volume was begun and not finished.
-    pub interrupted: bool,
+    pub interrupted: Option<Begun>,
     /// The receipt's commit.
     pub seen: Option<u64>,
     /// The commit wanted.
@@ -268,8 +293,10 @@ pub struct RestoreFacts {
 /// What a restore does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreAction {
-    /// Everything into an empty volume, or the rest of an interrupted restore.
+    /// Everything into an empty volume, or the rest of a restore into one.
     Restore,
+    /// The rest of an update. Somebody may have worked here since: of what is not wanted, only what is as recorded goes.
+    Continue,
     /// Nothing: the volume is at this state.
     Skip,
     /// Nothing: the volume is ahead and will be pushed later.
@@ -284,11 +311,18 @@ pub enum RestoreAction {
 
 /// Decides by the restart table.
 pub fn admit_restore(facts: &RestoreFacts, path: &str, adopt: bool, force: bool) -> Result<RestoreAction, Refusal> {
-    if facts.volume_empty || facts.interrupted {
-        return Ok(if adopt && !facts.volume_empty { RestoreAction::Merge } else { RestoreAction::Restore });
+    if facts.volume_empty {
+        return Ok(RestoreAction::Restore);
     }
     if force {
         return Ok(RestoreAction::Replace);
+    }
+    // What such a restore left is half of the remote's state: nothing that could win over it.
+    match facts.interrupted {
+        Some(Begun::Fresh) => return Ok(RestoreAction::Restore),
+        Some(Begun::Update) => return Ok(RestoreAction::Continue),
+        Some(Begun::Merge) => return Ok(RestoreAction::Merge),
+        None => {}
     }
     if adopt {
         return Ok(RestoreAction::Merge);
@@ -336,6 +370,7 @@ mod tests {
             head: Some((4, "pod".into())),
             seen: Some(4),
             current: true,
+            restoring: false,
         }
     }
 
@@ -346,6 +381,7 @@ mod tests {
             PushFacts { seen: None, current: false, ..facts() },
             PushFacts { seen: Some(3), current: false, ..facts() },
             PushFacts { volume_empty: true, ..facts() },
+            PushFacts { restoring: true, ..facts() },
         ];
         for case in cases {
             let refusal = admit_push(&case, false).unwrap_err();
@@ -360,7 +396,7 @@ mod tests {
         use RestoreAction::*;
         let row = RestoreFacts {
             volume_empty: false,
-            interrupted: false,
+            interrupted: None,
             seen: Some(4),
             wanted: 4,
             same_tree: true,
@@ -369,7 +405,12 @@ mod tests {
         };
         let decide = |facts: RestoreFacts| admit_restore(&facts, "v", false, false);
         assert_eq!(decide(RestoreFacts { volume_empty: true, seen: None, ..row }), Ok(Restore));
-        assert_eq!(decide(RestoreFacts { interrupted: true, ..row }), Ok(Restore));
+        for (begun, action) in [(Begun::Fresh, Restore), (Begun::Update, Continue), (Begun::Merge, Merge)] {
+            let row = RestoreFacts { interrupted: Some(begun), ..row };
+            assert_eq!(decide(row), Ok(action));
+            assert_eq!(admit_restore(&row, "v", true, false), Ok(action));
+            assert_eq!(admit_restore(&row, "v", false, true), Ok(Replace));
+        }
         assert_eq!(decide(row), Ok(Skip));
         assert_eq!(decide(RestoreFacts { local_changes: 3, ..row }), Ok(KeepAhead));
         assert_eq!(decide(RestoreFacts { same_tree: false, wanted: 6, ..row }), Ok(Update));

@@ -153,6 +153,9 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
         }
         other => other?,
     };
+    if !request.dry_run {
+        memory.forget_restore()?;
+    }
     outcome.new_vault = probed.is_some();
     outcome.requests = request.bucket.requests();
     outcome.elapsed = clock::now().duration_since(began);
@@ -168,6 +171,7 @@ fn facts(request: &Push<'_>, memory: &Memory, head: Option<&Commit>) -> Result<P
         head: head.map(|head| (head.seq, head.directory().labels.pod.clone())),
         seen: memory.receipt.as_ref().map(|receipt| receipt.seq),
         current: memory.current,
+        restoring: memory.interrupted_restore()?.is_some(),
     })
 }
 

@@ -15,7 +15,7 @@ use self::pipeline::Filler;
 use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
-use crate::plan::{Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
+use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
 use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
 use crate::runtime::{Stop, Stopped, clock, compute, limits};
 use crate::seal::Unlocker;
@@ -222,7 +222,7 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     };
     let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, |point| point.seq)));
     let receipt = Receipt { reverted: point.is_some() && point.as_ref().map(|p| p.seq) != Some(seq), ..receipt };
-    let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
+    let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
     execute(request, &local, &mut memory, plan, point.unwrap_or(head), outcome, stop).await
 }
 
@@ -231,7 +231,7 @@ async fn facts(
     memory: &Memory,
     head: &Commit,
     point: Option<&Commit>,
-    interrupted: Option<bool>,
+    interrupted: Option<Begun>,
     stop: &Stop,
 ) -> Result<RestoreFacts, RestoreError> {
     let volume_empty = local.volume.is_empty(&local.reserved)?;
@@ -248,15 +248,7 @@ async fn facts(
         let stop = stop.clone();
         local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
     }
-    Ok(RestoreFacts {
-        volume_empty,
-        interrupted: interrupted.is_some(),
-        seen,
-        wanted,
-        same_tree,
-        local_changes,
-        latest: point.is_none(),
-    })
+    Ok(RestoreFacts { volume_empty, interrupted, seen, wanted, same_tree, local_changes, latest: point.is_none() })
 }
 
 fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
@@ -305,7 +297,11 @@ async fn execute(
         )
         .into());
     }
-    let removing = request.delete && (plan.fresh || matches!(plan.action, RestoreAction::Update | RestoreAction::Replace));
+    let removing = match plan.action {
+        RestoreAction::Merge => false,
+        RestoreAction::Restore => request.delete && !request.adopt,
+        _ => request.delete,
+    };
     check_valves(request, local, &survey, removing)?;
     outcome.kept = survey.kept;
     outcome.placed = survey.place;
@@ -314,7 +310,11 @@ async fn execute(
         outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
         return Ok(outcome);
     }
-    memory.begin_restore(plan.fresh)?;
+    memory.begin_restore(match plan.action {
+        RestoreAction::Merge => Begun::Merge,
+        _ if plan.fresh => Begun::Fresh,
+        _ => Begun::Update,
+    })?;
     outcome.removed = clear_way(local, &survey, removing)?;
     let header = IndexHeader { vault_id: memory.vault.id, seq, hash, inline_base: 0 };
     outcome.skipped = fill(request, local, memory, survey, &header, plan.fresh, stop).await?;

@@ -13,4 +13,5 @@ mod properties;
 mod refusals;
 mod s3;
 mod tidy;
+mod unfinished;
 mod verbs;
