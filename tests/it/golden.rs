@@ -2,7 +2,7 @@
 //! that no change of the code changes the format unseen. `GOLDEN_ADD=1` writes vectors that are missing and never one
 //! that is there: a new format gets new vectors beside the old.
 
-mod sample;
+pub mod sample;
 mod vectors;
 
 use sample::{Live, Sample};

@@ -9,6 +9,7 @@ mod golden;
 mod longlog;
 mod machine;
 mod model;
+mod outside;
 mod properties;
 mod refusals;
 mod s3;
