@@ -43,6 +43,17 @@ impl Machine {
         Machine::new(remote, "bucket/some/path")
     }
 
+    /// Sets a variable of its environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.unset(name);
+        self.remote.push((name.into(), value.into()));
+    }
+
+    /// Takes a variable away.
+    pub fn unset(&mut self, name: &str) {
+        self.remote.retain(|(known, _)| known != name);
+    }
+
     pub fn at(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
