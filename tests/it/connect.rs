@@ -298,3 +298,29 @@ fn a_role_is_assumed_with_the_given_keys() {
     );
     assert!((1..=2).contains(&asked.len()), "once a run: {asked:?}");
 }
+
+#[test]
+fn a_token_service_that_refuses_is_named_with_what_it_said() {
+    let (s3, authority) = (S3::start(), Authority::new("ours"));
+    let denied = "<ErrorResponse><Error><Code>AccessDenied</Code><Message>Not authorized to perform sts:AssumeRole</Message></Error></ErrorResponse>";
+    let sts = Answering::saying("403 Forbidden", denied.into());
+    let mut role = machine(&s3);
+    let _way = through_proxy(&mut role, &authority, "sts.eu-central-1.amazonaws.com", sts.listening.address);
+    role.set("REMOTE_ACCESS_KEY_ID", "SOURCEACCESSKEY00");
+    role.set("REMOTE_SECRET_ACCESS_KEY", "source-secret");
+    role.set("REMOTE_REGION", "eu-central-1");
+    role.set("REMOTE_ROLE_ARN", "arn:aws:iam::123456789012:role/volumes");
+    let text = fails(&role, &s3, 4);
+    assert!(text.contains("no credentials: sts.eu-central-1.amazonaws.com answered 403 AccessDenied"), "{text}");
+    assert!(!text.contains("source-secret"), "{text}");
+
+    let mut workload = machine(&s3);
+    own_keys_only(&mut workload);
+    let _way = through_proxy(&mut workload, &authority, "sts.amazonaws.com", sts.listening.address);
+    fs::write(workload.at("identity"), "made-up-identity").expect("a file");
+    workload.set("AWS_WEB_IDENTITY_TOKEN_FILE", workload.at("identity").to_str().expect("text"));
+    workload.set("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/volumes");
+    let text = fails(&workload, &s3, 4);
+    assert!(text.contains("no credentials: sts.amazonaws.com answered 403 AccessDenied"), "{text}");
+    assert!(!text.contains("made-up-identity"), "{text}");
+}

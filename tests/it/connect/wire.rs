@@ -147,11 +147,15 @@ pub struct Answering {
 
 impl Answering {
     pub fn with(answer: String) -> Answering {
+        Answering::saying("200 OK", answer)
+    }
+
+    pub fn saying(status: &'static str, answer: String) -> Answering {
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&requests);
         let listening = Listening::start(move |mut socket| {
             let (answer, kept) = (answer.clone(), Arc::clone(&kept));
-            async move { answer_once(&mut socket, &answer, &kept).await }
+            async move { answer_once(&mut socket, status, &answer, &kept).await }
         });
         Answering { listening, requests }
     }
@@ -161,13 +165,18 @@ impl Answering {
     }
 }
 
-async fn answer_once(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: &str, kept: &Mutex<Vec<String>>) -> Option<()> {
+async fn answer_once(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    status: &str,
+    answer: &str,
+    kept: &Mutex<Vec<String>>,
+) -> Option<()> {
     let head = head(socket).await?;
     let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     socket.read_exact(&mut body).await.ok()?;
     kept.lock().expect("only pushed to").push(format!("{head}{}", String::from_utf8_lossy(&body)));
-    let answer = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
     socket.write_all(answer.as_bytes()).await.ok()?;
     socket.shutdown().await.ok()
 }
