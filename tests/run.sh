@@ -60,7 +60,8 @@ PYTHON
 command -v python3 >/dev/null || fail "python3 is needed: it creates MinIO's bucket and runs the second reader of the format"
 minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
-export IT_PYTHON
+IT_RCLONE=$(tests/tools.sh rclone)
+export IT_PYTHON IT_RCLONE
 
 say "units"
 cargo test --locked --lib --bins

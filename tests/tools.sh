@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
+#   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
 #   tests/tools.sh python    a Python that has what tests/format needs
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -39,6 +40,23 @@ minio() {
     echo "$cache/minio"
 }
 
+rclone() {
+    if [ -n "${RCLONE:-}" ]; then
+        [ -x "$RCLONE" ] || fail "RCLONE=$RCLONE is not an executable file"
+        echo "$RCLONE"
+        return
+    fi
+    if type -P rclone; then return; fi
+    if [ ! -x "$cache/rclone" ]; then
+        command -v go >/dev/null || fail "rclone is needed: put it on PATH, set RCLONE=/path/to/rclone, or install Go so that it can be built"
+        mkdir -p "$cache"
+        say "building rclone with Go into $cache (once, several minutes)"
+        GOBIN=$cache go install github.com/rclone/rclone@latest >&2
+    fi
+    "$cache/rclone" version >/dev/null || fail "$cache/rclone does not run: remove it and try again"
+    echo "$cache/rclone"
+}
+
 python() {
     local venv=$cache/python
     if ! "$venv/bin/python" -c 'import argon2, blake3, cryptography, zstandard' 2>/dev/null; then
@@ -55,6 +73,7 @@ python() {
 
 case "${1:-}" in
     minio) minio ;;
+    rclone) rclone ;;
     python) python ;;
-    *) fail "usage: tests/tools.sh minio|python" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|python" ;;
 esac

@@ -13,6 +13,7 @@ use crate::vault::error::VaultError;
 use crate::vault::object::ObjectId;
 use crate::vault::open::Vault;
 use crate::vault::point::{commit_numbers, directory_of, rescue_name, rescues};
+use crate::vault::rescue::only_closes;
 use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
 use std::pin::pin;
@@ -31,6 +32,9 @@ struct Line {
     pod: String,
     epoch: u32,
     flags: Vec<&'static str>,
+    /// Of a rescue: the commit it follows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    follows: Option<u64>,
 }
 
 /// What lists them: as text, or as JSON.
@@ -48,7 +52,8 @@ pub async fn print(args: &Snapshots, frame: &Frame) -> Verdict {
     let mut printer = Printer { out: stdout(), json: args.json, lines: 0, damaged: 0 };
     for id in rescues(&vault, &frame.stop).await? {
         let read = read(&vault, id, &frame.stop).await;
-        if let Some((id, directory)) = printer.keep(id, read)? {
+        let Some((id, directory)) = printer.keep(id, read)? else { continue };
+        if args.all || !only_closes(&directory) {
             printer.print(&Line::of(rescue_name(id), &directory))?;
         }
     }
@@ -118,6 +123,8 @@ impl Line {
             (Flags::PROGRESS, "progress"),
             (Flags::REVERT, "revert"),
         ];
+        let names = NAMES.iter().filter(|(flag, _)| directory.flags.has(*flag)).map(|(_, name)| *name);
+        let follows = (directory.fork_of > 0).then_some(directory.fork_of);
         Line {
             id,
             time: moment(directory.time_ms),
@@ -127,7 +134,8 @@ impl Line {
             bytes: directory.state.bytes,
             pod: directory.labels.pod.clone(),
             epoch: directory.epoch,
-            flags: NAMES.iter().filter(|(flag, _)| directory.flags.has(*flag)).map(|(_, name)| *name).collect(),
+            flags: names.chain(follows.map(|_| "rescue")).collect(),
+            follows,
         }
     }
 }

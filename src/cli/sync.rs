@@ -206,6 +206,7 @@ fn say_restored(outcome: &restore::Outcome, place: &str) {
     }
     tracing::info!(
         commit = outcome.commit,
+        rescue = outcome.rescue,
         placed = outcome.placed,
         kept = outcome.kept,
         removed = outcome.removed,

@@ -25,6 +25,12 @@ pub enum Refusal {
         /// Entries at the remote.
         remote: u64,
     },
+    /// A restore did not come to its end.
+    #[error("a restore into the volume {volume} was begun and not finished: it may hold parts of two states")]
+    HalfRestored {
+        /// The volume.
+        volume: String,
+    },
     /// Somebody else pushed since.
     #[error("the remote has moved on to commit {head} (by {by}) since this volume last saw it at commit {seen}")]
     RemoteMoved {
@@ -34,12 +40,6 @@ pub enum Refusal {
         by: String,
         /// This volume's receipt.
         seen: u64,
-    },
-    /// A restore into the volume was begun and not finished.
-    #[error("a restore into the volume {volume} was begun and never finished: pushing would store a mixture of two states")]
-    RestoreUnfinished {
-        /// The volume.
-        volume: String,
     },
     /// The target is a directory of the system.
     #[error("refusing to restore into {path}: {why}")]
@@ -109,8 +109,8 @@ impl Fault for Refusal {
             Refusal::NoReceipt { .. } => {
                 "run `remote-to-local-sync --adopt` first: it merges, and deletes nothing. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f)"
             }
-            Refusal::RestoreUnfinished { .. } => {
-                "run `remote-to-local-sync` again: it finishes the restore. To push what is there: --force-even-if-remote-would-be-cleared (-f)"
+            Refusal::HalfRestored { .. } => {
+                "run `remote-to-local-sync` again: it continues. To push the volume as it is: --force-even-if-remote-would-be-cleared (-f)"
             }
             Refusal::RemoteMoved { .. } => {
                 "run `remote-to-local-sync` first. To replace the remote's state by this volume's: --force-even-if-remote-would-be-cleared (-f); the state before stays a restore point"
@@ -202,7 +202,7 @@ pub struct PushFacts {
     pub seen: Option<u64>,
     /// Whether the receipt names the head.
     pub current: bool,
-    /// Whether a restore into the volume was begun and not finished.
+    /// A restore into this volume was begun and not finished.
     pub restoring: bool,
 }
 
@@ -211,6 +211,9 @@ pub fn admit_push(facts: &PushFacts, force: bool) -> Result<(), Refusal> {
     if force {
         return Ok(());
     }
+    if facts.restoring {
+        return Err(Refusal::HalfRestored { volume: facts.volume.clone() });
+    }
     let remote = facts.remote_entries;
     match (&facts.head, facts.seen) {
         (Some(_), None) if remote > 0 => return Err(Refusal::NoReceipt { volume: facts.volume.clone(), remote }),
@@ -218,9 +221,6 @@ pub fn admit_push(facts: &PushFacts, force: bool) -> Result<(), Refusal> {
             return Err(Refusal::RemoteMoved { head: *head, by: by.clone(), seen });
         }
         _ => {}
-    }
-    if facts.restoring && remote > 0 {
-        return Err(Refusal::RestoreUnfinished { volume: facts.volume.clone() });
     }
     if facts.volume_empty && remote > 0 {
         return Err(Refusal::EmptySource { source_dir: facts.volume.clone(), remote });

@@ -1,23 +1,37 @@
 //! Merging the log into a base, so that a restore reads the base and the commits after it instead of every commit. The
-//! local index is the tree at the head, so nothing is read from the remote. A crash before the plan is published leaves
-//! unreferenced parts; the old plan stays in force.
+//! local index is the tree at the head, so no record is read from the remote; small live data of old objects is copied
+//! (`copy`), so that the base refers to few of them. A crash before the plan is published leaves unreferenced objects;
+//! the old plan stays in force, and so does the local index, which gets its new places only when the plan is known to be
+//! stored. Old objects stay: older restore points need them, and so does an index that was not renewed.
 
 use super::PushError;
 use super::assemble::seal_part;
 use super::capture::Index;
+use super::copy::Copies;
 use super::pipeline::{Outbox, PackIdentity, upload_all};
+use crate::disk::StateFile;
 use crate::remote::session::Memory;
 use crate::runtime::{Stop, compute, limits};
+use crate::vault::container::Compression;
 use crate::vault::directory::{Directory, Flags, PartRef, Plan, Run};
 use crate::vault::entry::Record;
 use crate::vault::error::VaultError;
+use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::meta::MetaWriter;
 use crate::vault::object::{ObjectId, ObjectKind};
 use crate::vault::receipt::Receipt;
 use crate::vault::writer::Writer;
+use std::io::BufWriter;
+use std::path::Path;
 
 /// Writes a base when enough commits follow the last one.
-pub async fn merge_if_due(memory: &mut Memory, writer: &mut Writer, stop: &Stop) -> Result<(), PushError> {
+pub async fn merge_if_due(
+    memory: &mut Memory,
+    writer: &mut Writer,
+    compression: Compression,
+    spill: &Path,
+    stop: &Stop,
+) -> Result<(), PushError> {
     // A plan covers everything up to the commit before the one that carries it.
     if writer.base.seq - writer.base.plan_at < limits::TAIL_COMMITS {
         return Ok(());
@@ -25,7 +39,11 @@ pub async fn merge_if_due(memory: &mut Memory, writer: &mut Writer, stop: &Stop)
     let Some(receipt) = memory.receipt.clone().filter(|receipt| receipt.seq == writer.base.seq && !receipt.reverted) else {
         return Ok(());
     };
-    let Some(index) = memory.index(receipt.tree_seq)? else { return Ok(()) };
+    let open = || memory.index(receipt.tree_seq);
+    let (Some(first), Some(second), Some(index)) = (open()?, open()?, open()?) else { return Ok(()) };
+    let spill = spill.to_path_buf();
+    let copies = compute("choose what to copy", move || Copies::choose(first, second, &spill)).await?;
+    let copies = copies.fetch(&memory.vault, stop).await?;
     let identity = PackIdentity {
         vault: memory.vault.clone(),
         claim: writer.claim,
@@ -34,56 +52,93 @@ pub async fn merge_if_due(memory: &mut Memory, writer: &mut Writer, stop: &Stop)
         counter: writer.counter(),
         commit: ObjectId::commit(0),
     };
+    let next = if copies.is_empty() { None } else { Some(memory.next_index()?) };
+    let renewed = next.is_some();
     let (outbox, uploads) = Outbox::new();
     let vault = memory.vault.clone();
     let dirty = Receipt { clean: false, ..receipt.clone() };
     let before_first = || Ok(memory.write_receipt(dirty.clone())?);
-    let write = compute("write the base", move || write_parts(identity, index, &outbox));
+    let write = compute("write the base", move || write_base(identity, index, copies, compression, next, &outbox));
     let (written, uploaded) = futures::join!(write, upload_all(&vault, writer.fencing, uploads, before_first, stop));
     uploaded?;
     let (parts, counter) = written?;
     writer.skip_to(counter);
-    publish(memory, writer, parts, receipt, stop).await
+    publish(writer, parts, stop).await?;
+    let after = memory.receipt_of(writer, receipt.tree_seq, receipt.partial);
+    if renewed { Ok(memory.finish(&after)?) } else { Ok(memory.write_receipt(after)?) }
 }
 
-fn write_parts(mut identity: PackIdentity, mut index: Index, outbox: &Outbox) -> Result<(Vec<PartRef>, u32), PushError> {
-    let mut parts = Vec::new();
-    let mut meta = MetaWriter::new(identity.commit);
-    let mut first: Option<Vec<u8>> = None;
-    loop {
-        let next = index.next()?;
-        if first.is_some() && (next.is_none() || meta.stored_len() >= limits::RUN_PART_BYTES) {
-            let id = ObjectId::of_claim(ObjectKind::Run, identity.claim, identity.counter);
-            identity.counter += 1;
-            let done = std::mem::replace(&mut meta, MetaWriter::new(identity.commit)).finish();
-            let count = done.records;
-            let room = outbox.wait_for_room()?;
-            let sealed = seal_part(&identity, id, done)?;
-            let (length, tag) = (sealed.bytes.len() as u64, sealed.tag);
-            parts.push(PartRef { object: id, length, tag, first: first.take().unwrap_or_default(), count });
-            outbox.send(sealed, room)?;
+/// Packs the copies, then writes the parts and, beside them, the index that knows the new places.
+fn write_base(
+    mut identity: PackIdentity,
+    index: Index,
+    mut copies: Copies,
+    compression: Compression,
+    next: Option<StateFile>,
+    outbox: &Outbox,
+) -> Result<(Vec<PartRef>, u32), PushError> {
+    copies.pack(&mut identity, compression, outbox)?;
+    let header = IndexHeader { inline_base: 0, ..*index.header() };
+    let renewed = next.map(|file| IndexWriter::start(BufWriter::with_capacity(256 << 10, file), &header)).transpose()?;
+    let meta = MetaWriter::new(identity.commit);
+    let mut base = Base { identity, outbox, meta, first: None, parts: Vec::new(), renewed };
+    base.write(index, &copies)?;
+    Ok((base.parts, base.identity.counter))
+}
+
+/// A base being written.
+struct Base<'a> {
+    identity: PackIdentity,
+    outbox: &'a Outbox,
+    meta: MetaWriter,
+    first: Option<Vec<u8>>,
+    parts: Vec<PartRef>,
+    renewed: Option<IndexWriter<BufWriter<StateFile>>>,
+}
+
+impl Base<'_> {
+    fn write(&mut self, mut index: Index, copies: &Copies) -> Result<(), PushError> {
+        while let Some(mut indexed) = index.next()? {
+            copies.relocate(&mut indexed.entry);
+            if let Some(renewed) = &mut self.renewed {
+                renewed.push(&indexed)?;
+            }
+            if self.meta.stored_len() >= limits::RUN_PART_BYTES {
+                self.close_part()?;
+            }
+            self.first.get_or_insert_with(|| indexed.entry.path.as_bytes().to_vec());
+            let commit = self.identity.commit;
+            self.meta.push(&Record::Upsert(indexed.entry)).map_err(|what| VaultError::corrupt(commit, what))?;
         }
-        let Some(indexed) = next else { return Ok((parts, identity.counter)) };
-        first.get_or_insert_with(|| indexed.entry.path.as_bytes().to_vec());
-        meta.push(&Record::Upsert(indexed.entry)).map_err(|what| VaultError::corrupt(identity.commit, what))?;
+        self.close_part()?;
+        if let (Some(renewed), Some(state)) = (self.renewed.take(), index.state()) {
+            renewed.finish(state)?.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
+        }
+        Ok(())
+    }
+
+    fn close_part(&mut self) -> Result<(), PushError> {
+        let Some(first) = self.first.take() else { return Ok(()) };
+        let id = ObjectId::of_claim(ObjectKind::Run, self.identity.claim, self.identity.counter);
+        self.identity.counter += 1;
+        let done = std::mem::replace(&mut self.meta, MetaWriter::new(self.identity.commit)).finish();
+        let count = done.records;
+        let room = self.outbox.wait_for_room()?;
+        let sealed = seal_part(&self.identity, id, done)?;
+        let (length, tag) = (sealed.bytes.len() as u64, sealed.tag);
+        self.parts.push(PartRef { object: id, length, tag, first, count });
+        self.outbox.send(sealed, room)
     }
 }
 
-async fn publish(
-    memory: &mut Memory,
-    writer: &mut Writer,
-    parts: Vec<PartRef>,
-    receipt: Receipt,
-    stop: &Stop,
-) -> Result<(), PushError> {
+async fn publish(writer: &mut Writer, parts: Vec<PartRef>, stop: &Stop) -> Result<(), PushError> {
     let base = writer.base;
     let run = Run { from: 0, to: base.seq, hash: base.hash, parts };
     let plan = Plan { runs: vec![run], log_floor: 1 };
     let directory = Directory { flags: Flags::RELEASE, plan: Some(plan), ..writer.directory() };
-    // Until the answer is known, the receipt says that parts may be stored that no commit lists: the next process then
+    // Until the answer is known, the receipt says that objects may be stored that no commit lists: the next process then
     // claims anew, which is right whether this commit landed or not.
     writer.publish_empty(directory, stop).await?;
     tracing::info!(commit = base.seq, "merged the log into a base");
-    let after = memory.receipt_of(writer, receipt.tree_seq, receipt.partial);
-    Ok(memory.write_receipt(after)?)
+    Ok(())
 }

@@ -8,13 +8,16 @@
 mod assemble;
 mod batch;
 mod capture;
+mod copy;
 mod merge;
 mod outcome;
 mod pipeline;
+mod rescue;
 mod spool;
 
 pub use capture::CaptureOptions;
 pub use outcome::{Ending, Held, Outcome};
+pub use rescue::Rescue;
 
 use self::assemble::{Assembled, Assembly};
 use self::batch::Memo;
@@ -84,6 +87,14 @@ pub enum PushError {
     /// The local index or spool.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// Another writer took over while this one pushed.
+    #[error("{error}; {rescue}")]
+    Overtaken {
+        /// Who, and when.
+        error: Box<VaultError>,
+        /// What became of this push.
+        rescue: Rescue,
+    },
     /// Asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -106,6 +117,7 @@ impl Fault for PushError {
             PushError::Vault(error) => error.kind(),
             PushError::Session(error) => error.kind(),
             PushError::Index(_) => Kind::Volume,
+            PushError::Overtaken { error, .. } => error.kind(),
             PushError::Stopped(_) => Kind::Unfinished,
             PushError::NextStage => Kind::Bug,
         }
@@ -120,6 +132,7 @@ impl Fault for PushError {
             PushError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
+            PushError::Overtaken { rescue, .. } => Some(rescue.hint()),
             PushError::Stopped(_) => Some("nothing was published; run again".into()),
             PushError::NextStage => None,
         }
@@ -154,6 +167,7 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
         other => other?,
     };
     if !request.dry_run {
+        // By force, the volume as it is has become the state.
         memory.forget_restore()?;
     }
     outcome.new_vault = probed.is_some();
@@ -222,7 +236,7 @@ async fn push_to(request: &Push<'_>, memory: &mut Memory, head: Option<Commit>, 
     outcome.dry_run = request.dry_run;
     if let Some(writer) = &mut writer {
         publish(memory, writer, assembled, tree_seq, &mut outcome, stop).await?;
-        merge::merge_if_due(memory, writer, stop).await?;
+        merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
     }
     Ok(outcome)
 }
@@ -413,7 +427,9 @@ async fn publish(
     let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
     memory.note_intent(id, hash, &receipt)?;
     let plan_at = writer.base.plan_at;
-    writer.publish(&sealed, state, plan_at, stop).await?;
+    if let Err(error) = writer.publish(&sealed, state, plan_at, stop).await {
+        return Err(rescue::keep(writer, &sealed, error, stop).await);
+    }
     memory.finish(&receipt)?;
     outcome.commit = id.a;
     outcome.published = true;

@@ -11,6 +11,7 @@ use crate::store::Fencing;
 use crate::vault::container::Sealed;
 use crate::vault::directory::Labels;
 use crate::vault::entry::{BlockRun, Content, FrameRef, Node, Patch, RunBuilder, blocks_of};
+use crate::vault::error::VaultError;
 use crate::vault::object::{Claim, ObjectId, ObjectKind};
 use crate::vault::open::Vault;
 use crate::vault::pack::{Contained, Pack};
@@ -142,6 +143,17 @@ impl Outbox {
     /// Sends it off.
     pub fn send(&self, sealed: Sealed, room: OwnedSemaphorePermit) -> Result<(), PushError> {
         self.sender.blocking_send((sealed, room)).map_err(|_| PushError::NextStage)
+    }
+
+    /// Seals a pack and sends it off. Returns where its data begins.
+    pub fn send_pack(&self, pack: Pack, identity: &PackIdentity) -> Result<u32, PushError> {
+        let room = self.wait_for_room()?;
+        let id = pack.id();
+        let sealed = pack.seal(identity.vault.identity(), identity.claim, identity.writer, identity.labels.clone());
+        let sealed = sealed.map_err(|what| VaultError::corrupt(id, what))?;
+        let data_at = sealed.head_len;
+        self.send(sealed, room)?;
+        Ok(data_at)
     }
 }
 
@@ -348,12 +360,7 @@ impl Packer {
         let pack = std::mem::replace(&mut self.open, Pack::new(next));
         let id = pack.id();
         if let Some(outbox) = &self.outbox {
-            let room = outbox.wait_for_room()?;
-            let identity = &self.identity;
-            let sealed = pack.seal(identity.vault.identity(), identity.claim, identity.writer, identity.labels.clone());
-            let sealed = sealed.map_err(|what| crate::vault::error::VaultError::corrupt(id, what))?;
-            self.sealed.insert(id, sealed.head_len);
-            outbox.send(sealed, room)?;
+            self.sealed.insert(id, outbox.send_pack(pack, &self.identity)?);
         }
         self.release()
     }

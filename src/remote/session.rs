@@ -8,15 +8,15 @@ use crate::runtime::Stop;
 use crate::seal::{ContentId, random_bytes};
 use crate::store::{Fencing, StoreError, probe, recheck};
 use crate::tree::RelPath;
-use crate::vault::container::HEADER_BYTES;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Indexed, LocalStamp};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::Vault;
+use crate::vault::orphans::sweep;
 use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
 use crate::vault::tree::{Tally, TreeReader};
-use crate::vault::writer::{Base, Takeover, Writer, WriterName};
+use crate::vault::writer::{Takeover, Writer, WriterName};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use std::collections::VecDeque;
@@ -236,16 +236,22 @@ impl Memory {
             && receipt.hash == HEXLOWER.encode(&commit.hash)
             && claim == commit.directory().claim()
         {
-            let writer = Writer::resume(self.vault.clone(), claim, name, Base::of(commit), fencing, receipt.counter);
+            let mut writer = Writer::resume(self.vault.clone(), commit, name, fencing, receipt.counter);
+            if let (Some(upkeep), Some(swept)) = (&mut writer.upkeep, receipt.swept) {
+                upkeep.swept = upkeep.swept.max(swept);
+            }
             return Ok((writer, true));
         }
         let expected = head.as_ref().map(|commit| commit.hash);
         // A head that this very volume wrote has no other process behind it: the volume is locked.
         let own = head.as_ref().is_some_and(|commit| commit.directory().writer == name.id);
         let policy = if own { Takeover::Force } else { policy };
-        let (writer, over) = Writer::claim(&self.vault, head, name, fencing, policy, stop).await?;
+        let (mut writer, over) = Writer::claim(&self.vault, head, name, fencing, policy, stop).await?;
         tracing::info!(epoch = writer.claim.epoch, commit = writer.base.seq, "claimed the vault");
         self.outstanding = false;
+        if let Some(over) = &over {
+            clean_up(&mut writer, over, stop).await?;
+        }
         Ok((writer, over.map(|commit| commit.hash) == expected))
     }
 
@@ -264,6 +270,7 @@ impl Memory {
             clean: true,
             strict: Some(writer.fencing == Fencing::Strict),
             partial,
+            swept: writer.upkeep.map(|upkeep| upkeep.swept),
         }
     }
 
@@ -283,6 +290,7 @@ impl Memory {
             clean: true,
             strict: self.receipt.as_ref().and_then(|receipt| receipt.strict),
             partial: false,
+            swept: None,
         }
     }
 
@@ -449,6 +457,19 @@ impl OldIndex {
     }
 }
 
+/// Removes what dead writers left. The rights to do so are optional, and no pass fails for want of tidiness.
+async fn clean_up(writer: &mut Writer, over: &Commit, stop: &Stop) -> Result<(), SessionError> {
+    match sweep(writer, over, stop).await {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(objects = removed, "removed what interrupted pushes had left"),
+        Err(_) if stop.asked() => stop.check().map_err(VaultError::from)?,
+        Err(error) => {
+            tracing::warn!("what interrupted pushes left stays at the remote, and does no harm there: {error}");
+        }
+    }
+    Ok(())
+}
+
 /// Makes sure that a new remote honours conditional creates, or says that only one writer may exist.
 pub async fn probe_new(vault_bucket: &crate::store::Bucket, stop: &Stop) -> Result<Fencing, SessionError> {
     if vault_bucket.conditional_create_is_native() {
@@ -462,6 +483,3 @@ pub async fn probe_new(vault_bucket: &crate::store::Bucket, stop: &Stop) -> Resu
     }
     Ok(fencing)
 }
-
-/// Bytes of an object's header, for those who ask for a range behind it.
-pub const HEADER: u64 = HEADER_BYTES as u64;

@@ -25,11 +25,9 @@ use crate::tree::{FileType, Filter};
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
-use crate::vault::object::ObjectId;
 use crate::vault::open::{Presence, Vault, open};
-use crate::vault::point::Wanted;
+use crate::vault::point::{Chosen, Wanted};
 use crate::vault::receipt::Receipt;
-use crate::vault::tree::TreeReader;
 use crate::vault::wire::FormatError;
 use crate::vault::writer::Takeover;
 use std::io::BufWriter;
@@ -203,6 +201,7 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     let outcome = Outcome {
         action: Some(action),
         commit: facts.wanted,
+        rescue: point.as_ref().filter(|point| matches!(point, Chosen::Rescue(..))).map(Chosen::name),
         local_changes: facts.local_changes,
         dry_run: request.dry_run,
         ..Outcome::default()
@@ -210,7 +209,6 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
         return finish_without_change(request, &mut memory, head, outcome, stop).await;
     }
-    let seq = head.seq;
     let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
         None => (head, None),
         Some(policy) => {
@@ -220,26 +218,28 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
             (head, Some(receipt))
         }
     };
-    let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, |point| point.seq)));
-    let receipt = Receipt { reverted: point.is_some() && point.as_ref().map(|p| p.seq) != Some(seq), ..receipt };
+    let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, Chosen::tree_seq)));
+    let receipt = Receipt { reverted: point.is_some(), ..receipt };
     let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
-    execute(request, &local, &mut memory, plan, point.unwrap_or(head), outcome, stop).await
+    execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await
 }
 
 async fn facts(
     local: &Local,
     memory: &Memory,
     head: &Commit,
-    point: Option<&Commit>,
+    point: Option<&Chosen>,
     interrupted: Option<Begun>,
     stop: &Stop,
 ) -> Result<RestoreFacts, RestoreError> {
     let volume_empty = local.volume.is_empty(&local.reserved)?;
-    let wanted = point.map_or(head.seq, |point| point.seq);
+    let wanted = point.map_or(head.seq, |point| point.commit().seq);
     let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
     let same_tree = memory.receipt.as_ref().is_some_and(|receipt| match point {
         None => memory.current && !receipt.reverted,
-        Some(point) => receipt.tree_seq == point.seq,
+        Some(Chosen::Commit(point)) => receipt.tree_seq == point.seq,
+        // The receipt does not say which rescue it was.
+        Some(Chosen::Rescue(..)) => false,
     });
     let mut local_changes = 0;
     if let (Some(receipt), false) = (&memory.receipt, volume_empty) {
@@ -284,18 +284,15 @@ async fn execute(
     local: &Local,
     memory: &mut Memory,
     plan: Restoring,
-    commit: Commit,
+    point: Chosen,
     mut outcome: Outcome,
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
-    let (seq, hash, expected) = (commit.seq, commit.hash, commit.directory().state);
-    let survey = survey(request, local, memory, &plan, commit, stop).await?;
+    let (seq, hash, expected, object) = (point.tree_seq(), point.commit().hash, point.directory().state, point.object());
+    let survey = survey(request, local, memory, &plan, point, stop).await?;
     if survey.state != expected {
-        return Err(VaultError::corrupt(
-            ObjectId::commit(seq),
-            FormatError::Invalid("the tree it leaves has other totals than it says"),
-        )
-        .into());
+        let what = FormatError::Invalid("the tree it leaves has other totals than it says");
+        return Err(VaultError::corrupt(object, what).into());
     }
     let removing = match plan.action {
         RestoreAction::Merge => false,
@@ -332,11 +329,10 @@ async fn survey(
     local: &Local,
     memory: &Memory,
     plan: &Restoring,
-    commit: Commit,
+    point: Chosen,
     stop: &Stop,
 ) -> Result<Survey, RestoreError> {
-    let view = memory.vault.view(commit, stop).await?;
-    let tree = TreeReader::new(&memory.vault, view, None, stop);
+    let tree = point.tree(&memory.vault, stop).await?;
     let empty = local.volume.is_empty(&local.reserved)?;
     let scan = if empty { None } else { Some(Scan::start(&local.volume, scan_options(local, request.filter.clone()))?) };
     let old = match &memory.receipt {

@@ -12,6 +12,8 @@ pub struct Outcome {
     pub action: Option<RestoreAction>,
     /// The commit whose state was wanted.
     pub commit: u64,
+    /// The rescue that was wanted, which follows that commit.
+    pub rescue: Option<String>,
     /// Entries made.
     pub placed: u64,
     /// Entries that were there.

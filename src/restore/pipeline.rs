@@ -4,7 +4,6 @@
 use super::RestoreError;
 use super::survey::{Step, StepReader};
 use crate::disk::{PlacedFile, Placer, Volume};
-use crate::remote::session::HEADER;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::ContentId;
 use crate::telemetry::Progress;
@@ -15,10 +14,10 @@ use crate::vault::error::VaultError;
 use crate::vault::index::{Indexed, LocalStamp};
 use crate::vault::object::ObjectId;
 use crate::vault::open::Vault;
+use crate::vault::ranges::{RangeReader, coalesce};
 use crate::vault::wire::FormatError;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -325,35 +324,20 @@ struct ObjectFetch {
 
 impl ObjectFetch {
     async fn run(self, wanted: Vec<Wanted>) -> Result<(), RestoreError> {
-        let ranges = coalesce(&wanted);
+        let ranges = coalesce(wanted.iter().map(|wanted| wanted.frame));
         let this = Arc::new(self);
-        let mut opened: Option<Arc<Opened>> = None;
+        let mut reader = RangeReader::new(this.vault.clone(), this.object);
         let mut rest = wanted.into_iter();
         for (range, count) in ranges {
             let room = this.stop.or(Arc::clone(&this.room).acquire_owned()).await?;
-            let bytes = match this.vault.bucket.get(&this.stop, &this.object.key(), Some(range.clone())).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.is_not_found() => return Err(this.missing().into()),
-                Err(error) => return Err(VaultError::Store(error).into()),
-            };
-            let key = match (&opened, range.start) {
-                (Some(opened), _) => Arc::clone(opened),
-                (None, 0) => {
-                    Arc::new(Opened::parse(this.vault.identity(), this.object, &bytes).map_err(|what| this.corrupt(what))?)
-                }
-                (None, _) => Arc::new(this.vault.header(this.object, "the tree", &this.stop).await?),
-            };
-            opened = Some(Arc::clone(&key));
+            let start = range.start;
+            let (key, bytes) = reader.read(range, &this.stop).await?;
             let frames: Vec<Wanted> = rest.by_ref().take(count).collect();
             let worker = Arc::clone(&this);
-            compute("open frames", move || worker.write(&key, &bytes, range.start, frames)).await?;
+            compute("open frames", move || worker.write(&key, &bytes, start, frames)).await?;
             drop(room);
         }
         Ok(())
-    }
-
-    fn missing(&self) -> VaultError {
-        VaultError::Missing { object: self.object.key(), referrer: "the tree".into() }
     }
 
     fn corrupt(&self, what: FormatError) -> VaultError {
@@ -453,26 +437,4 @@ fn finish_blocks(vault: &Vault, placer: &Placer, slot: &Slot) -> Result<(), Rest
     };
     state.found = Some(file.finish(attributes, &extra.xattrs)?);
     Ok(())
-}
-
-/// Ranges that cover the frames in order: near ones together, the header with the first if it is near, none too long.
-fn coalesce(wanted: &[Wanted]) -> Vec<(Range<u64>, usize)> {
-    let mut ranges: Vec<(Range<u64>, usize)> = Vec::new();
-    for wanted in wanted {
-        let (start, end) = (wanted.frame.offset, wanted.frame.offset + u64::from(wanted.frame.length));
-        match ranges.last_mut() {
-            Some((range, count))
-                if start <= range.end + limits::FETCH_GAP_BYTES
-                    && end - range.start <= limits::FETCH_RANGE_BYTES + limits::FETCH_GAP_BYTES =>
-            {
-                range.end = range.end.max(end);
-                *count += 1;
-            }
-            _ => {
-                let near = ranges.is_empty() && start <= limits::FETCH_GAP_BYTES.max(HEADER);
-                ranges.push((if near { 0..end } else { start..end }, 1));
-            }
-        }
-    }
-    ranges
 }

@@ -37,6 +37,13 @@ pub const OBJECT_CAP_BYTES: u64 = 64 << 20;
 pub const TAIL_COMMITS: u64 = 256;
 /// A base is also written when the commits after the last one hold this much metadata: bounds a restore's memory.
 pub const TAIL_META_BYTES: u64 = 8 << 20;
+/// An object whose live data is less than this is small: a base copies the data, so that a restore need not ask for that
+/// object. Above, a request for it is well spent.
+pub const SMALL_LIVE_BYTES: u64 = 1 << 20;
+/// A base copies at most this much, from the smallest objects first; the next base goes on.
+pub const COPY_BYTES: u64 = 64 << 20;
+/// Contents a base copies at most: each takes some 150 bytes of memory meanwhile.
+pub const COPY_CONTENTS: u64 = 64 * 1024;
 /// The part of a commit read with its first request.
 pub const HEAD_READ_BYTES: u64 = 64 << 10;
 /// Range requests in flight during a restore, and the bytes they may hold together.
@@ -77,6 +84,10 @@ pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(120);
 pub const TAKEOVER_POLL: Duration = Duration::from_secs(1);
 /// Tries of a claim that other claims keep overtaking.
 pub const CLAIM_TRIES: u32 = 16;
+/// Epochs that a claim looks through for orphans: more are only left where deletes were denied for long.
+pub const SWEEP_EPOCHS: usize = 64;
+/// Orphans that a claim deletes, so that a pass is not kept waiting for long; the next claim goes on.
+pub const SWEEP_DELETES: usize = 1000;
 /// The mass-deletion fuse: up to this many deletes always pass.
 pub const FUSE_FILES: u64 = 50;
 /// The mass-deletion fuse: up to this share of all entries passes, in percent.

@@ -163,8 +163,14 @@ impl StoreError {
 
     /// The same error after so many tries.
     pub(super) fn after(mut self, count: u32) -> StoreError {
-        if let StoreError::Unavailable { tries, .. } = &mut self {
-            *tries = count;
+        match &mut self {
+            StoreError::Unavailable { tries, .. } => *tries = count,
+            StoreError::Ambiguous(inner) => {
+                if let StoreError::Unavailable { tries, .. } = inner.as_mut() {
+                    *tries = count;
+                }
+            }
+            _ => {}
         }
         self
     }

@@ -101,6 +101,12 @@ impl Local {
         Ok(children)
     }
 
+    /// The smallest name directly inside a folder, without a look at all the others.
+    pub(super) fn first(&self, asked: &Asked) -> Result<Option<String>, StoreError> {
+        let first = first(&self.path(&asked.key)).map_err(|error| failed(asked, &error))?;
+        Ok(first.map(|listed| listed.name))
+    }
+
     /// The body in a synced temporary file beside its place.
     fn write_beside(&self, asked: &Asked, target: &Path, body: &[u8]) -> Result<PathBuf, StoreError> {
         let parent = target.parent().unwrap_or(&self.folder);
@@ -166,29 +172,52 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 fn children(folder: &Path) -> io::Result<Vec<Listed>> {
     let mut found = Vec::new();
+    for name in names(folder)? {
+        found.extend(child(folder, name)?);
+    }
+    Ok(found)
+}
+
+/// What may be keys in a folder.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
     let entries = match fs::read_dir(folder) {
         Err(error) if absent(&error) => return Ok(found),
         entries => entries?,
     };
     for entry in entries {
-        let entry = entry?;
         // Keys are text: a name that is none was not made by this program.
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with(TEMPORARY) {
-            continue;
-        }
-        // Follows symlinks; a file deleted meanwhile is not listed.
-        let meta = match fs::metadata(entry.path()) {
-            Err(error) if absent(&error) => continue,
-            meta => meta?,
-        };
-        if meta.is_file() {
-            found.push(Listed { name, size: meta.len(), is_folder: false });
-        } else if meta.is_dir() && !children(&entry.path())?.is_empty() {
-            found.push(Listed { name, size: 0, is_folder: true });
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        if !name.starts_with(TEMPORARY) {
+            found.push(name);
         }
     }
     Ok(found)
+}
+
+/// What a list says of a name. Follows symlinks; a file deleted meanwhile is not listed.
+fn child(folder: &Path, name: String) -> io::Result<Option<Listed>> {
+    let path = folder.join(&name);
+    let meta = match fs::metadata(&path) {
+        Err(error) if absent(&error) => return Ok(None),
+        meta => meta?,
+    };
+    if meta.is_file() {
+        return Ok(Some(Listed { name, size: meta.len(), is_folder: false }));
+    }
+    let is_folder = meta.is_dir() && first(&path)?.is_some();
+    Ok(is_folder.then_some(Listed { name, size: 0, is_folder }))
+}
+
+fn first(folder: &Path) -> io::Result<Option<Listed>> {
+    let mut names = names(folder)?;
+    names.sort_unstable();
+    for name in names {
+        if let Some(listed) = child(folder, name)? {
+            return Ok(Some(listed));
+        }
+    }
+    Ok(None)
 }
 
 fn absent(error: &io::Error) -> bool {
@@ -262,6 +291,8 @@ mod tests {
         fs::create_dir(local.folder.join("empty")).expect("a folder");
         let names: Vec<_> = local.list(&asked("log")).expect("a list").into_iter().map(|one| one.name).collect();
         assert_eq!(names, ["a", "b"]);
+        assert_eq!(local.first(&asked("log")).expect("a name").as_deref(), Some("a"));
+        assert_eq!(local.first(&asked("empty")).expect("no name"), None);
         let top = local.list(&asked("")).expect("a list");
         assert_eq!(top, [Listed { name: "log".into(), size: 0, is_folder: true }]);
     }

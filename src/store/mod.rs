@@ -216,6 +216,11 @@ impl Bucket {
 
     /// The smallest name directly inside a folder: one request on S3, unless the store lists in no order.
     pub async fn first(&self, stop: &Stop, folder: &str) -> Result<Option<String>, StoreError> {
+        if let Backend::Local(local) = &self.inner.backend {
+            let (local, asked) = (local.clone(), self.asked(Act::List, folder)?);
+            self.count(Operation::List, 0);
+            return compute("list a folder", move || local.first(&asked)).await;
+        }
         if !matches!(&self.inner.backend, Backend::S3(s3) if s3.ordered) {
             return Ok(self.list(stop, folder).await?.into_iter().next().map(|listed| listed.name));
         }

@@ -2,7 +2,7 @@
 
 use super::error::Act;
 use super::{Bucket, Create, StoreError, random_name};
-use crate::runtime::Stop;
+use crate::runtime::{Backoff, Stop, clock};
 use bytes::Bytes;
 use futures::future::join_all;
 
@@ -45,6 +45,8 @@ pub async fn probe(bucket: &Bucket, stop: &Stop) -> Result<Fencing, StoreError> 
 async fn rounds(bucket: &Bucket, stop: &Stop, random: &str, made: &mut Vec<String>) -> Result<Fencing, StoreError> {
     let mut lone: Option<Fencing> = None;
     let mut decided = 0;
+    let asked = bucket.asked(Act::Create, "probe")?;
+    let mut backoff = Backoff::new();
     for round in 0..ROUNDS_MAX {
         let key = format!("probe/{random}-{round}");
         made.push(key.clone());
@@ -53,14 +55,15 @@ async fn rounds(bucket: &Bucket, stop: &Stop, random: &str, made: &mut Vec<Strin
             Some(Fencing::Detect) => return Ok(Fencing::Detect),
             Some(Fencing::Strict) if lone.is_none() => lone = verdict,
             Some(Fencing::Strict) => decided += 1,
-            None => {}
+            // A store that is short of breath gets some time.
+            None => stop.or(clock::sleep(backoff.next_wait())).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?,
         }
         if decided == ROUNDS {
             return Ok(Fencing::Strict);
         }
     }
-    let asked = bucket.asked(Act::Create, "probe")?;
-    Err(StoreError::unavailable(&asked, "too many answers were lost to judge the store", false))
+    let lost = StoreError::unavailable(&asked, "too many answers were lost to judge the store", false);
+    Err(lost.hinted("check the endpoint, the network and that the store is up; then run again"))
 }
 
 /// Creates a key, and again with another body. `None` when an answer was lost.
@@ -104,7 +107,9 @@ async fn at_once(bucket: &Bucket, stop: &Stop, key: &str) -> Result<Option<Fenci
 
 /// Tries one conditional create of an object that exists, with its own bytes, so that nothing changes whatever happens.
 pub async fn recheck(bucket: &Bucket, stop: &Stop, key: &str, bytes: Bytes) -> Result<Fencing, StoreError> {
-    match bucket.create(stop, key, bytes).await {
+    let asked = bucket.asked(Act::Create, key)?;
+    // The object is there with these bytes: sending them again can only meet them.
+    match bucket.tries(stop, &asked, || bucket.create(stop, key, bytes.clone())).await {
         Ok(outcome) => Ok(fencing(outcome == Create::Exists)),
         Err(error) if error.is_unsupported() => Ok(Fencing::Detect),
         Err(error) => Err(error),

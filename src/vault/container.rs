@@ -260,6 +260,13 @@ impl Opened {
         unpack(plain)
     }
 
+    /// A frame as it was before it was sealed, still packed: another object may carry it.
+    pub fn packed(&self, offset: u64, frame_type: FrameType, stored: &[u8]) -> Result<Frame, FormatError> {
+        let mut buffer = stored.to_vec();
+        let plain = self.key.open(offset, frame_type as u8, &mut buffer).map_err(|_| FormatError::Seal(frame_type.word()))?;
+        Ok(Frame(plain.to_vec()))
+    }
+
     /// The directory's CBOR, from the object's first bytes.
     pub fn directory(&self, bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
         let stored =

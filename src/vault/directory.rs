@@ -3,6 +3,7 @@
 
 use super::container::HEADER_BYTES;
 use super::object::{Claim, ObjectId, ObjectKind};
+use super::orphans::Upkeep;
 use super::record::{ObjectLookup, ObjectNames};
 use super::wire::{FormatError, Reader, put_varint};
 use minicbor::{Decoder, Encoder};
@@ -160,6 +161,8 @@ pub struct Directory {
     pub nonce: u32,
     /// 19: in a fork, the commit it follows; else 0.
     pub fork_of: u64,
+    /// 20: in a commit, what tells orphans from the rest; an older program left it out.
+    pub upkeep: Option<Upkeep>,
 }
 
 /// Names for people, and the digest that binds `vault.json`.
@@ -215,6 +218,9 @@ impl Directory {
         e.u8(18)?.u32(self.nonce)?;
         if self.fork_of != 0 {
             e.u8(19)?.u64(self.fork_of)?;
+        }
+        if let Some(upkeep) = &self.upkeep {
+            e.u8(20)?.array(3)?.u32(upkeep.counter)?.u64(upkeep.claimed_at)?.u32(upkeep.swept)?;
         }
         e.end()?;
         Ok(())
@@ -297,6 +303,10 @@ impl Directory {
             17 => self.parts = list(d, part)?,
             18 => self.nonce = d.u32()?,
             19 => self.fork_of = d.u64()?,
+            20 => {
+                tuple(d, 3)?;
+                self.upkeep = Some(Upkeep { counter: d.u32()?, claimed_at: d.u64()?, swept: d.u32()? });
+            }
             unknown if unknown >= 64 => return Err(FormatError::Unknown(format!("directory key {unknown}")).into()),
             _ => d.skip()?,
         }

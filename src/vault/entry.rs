@@ -25,6 +25,14 @@ impl Entry {
         }
     }
 
+    /// The block size of a file in blocks, else 0.
+    pub fn block_bytes(&self) -> u64 {
+        match &self.node {
+            Node::File { content: Content::Blocks { log2_block, .. }, .. } => 1 << log2_block,
+            _ => 0,
+        }
+    }
+
     /// Calls `each` with the object of each reference.
     pub fn objects(&self, each: &mut impl FnMut(ObjectId)) {
         match &self.node {

@@ -110,8 +110,8 @@ pub enum VaultError {
         /// How long we waited.
         waited_s: u64,
     },
-    /// Somebody else keeps claiming.
-    #[error("other writers claimed the vault {tries} times while this one tried")]
+    /// Somebody else keeps claiming or publishing.
+    #[error("another writer was faster each of the {tries} times that this one tried to claim the vault")]
     Contended {
         /// Our tries.
         tries: u32,

@@ -98,6 +98,18 @@ pub fn log_seq(name: &str) -> Option<u64> {
     if canonical { u64::from_str_radix(name, 16).ok().map(|inverted| !inverted) } else { None }
 }
 
+/// The pack, part or fork that lies under these parts of a key; only names exactly as they are stored are any.
+pub fn object_of(top: &str, folder: &str, file: &str) -> Option<ObjectId> {
+    let (kind, digits) = match (top, file.as_bytes().first()) {
+        ("fork", _) => (ObjectKind::Fork, file),
+        ("obj", Some(b'p')) => (ObjectKind::Pack, &file[1..]),
+        ("obj", Some(b'r')) => (ObjectKind::Run, &file[1..]),
+        _ => return None,
+    };
+    let id = ObjectId::of_claim(kind, claim_of_folder(folder)?, u32::from_str_radix(digits, 16).ok()?);
+    (id.key() == format!("{top}/{folder}/{file}")).then_some(id)
+}
+
 /// The claim of a folder name in `obj/` or `fork/`, if it is one.
 pub fn claim_of_folder(name: &str) -> Option<Claim> {
     let (epoch, nonce) = name.split_once('-')?;
@@ -109,7 +121,7 @@ pub fn claim_of_folder(name: &str) -> Option<Claim> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, ObjectId, ObjectKind, claim_of_folder, log_name, log_seq};
+    use super::{Claim, ObjectId, ObjectKind, claim_of_folder, log_name, log_seq, object_of};
 
     #[test]
     fn the_newest_commit_sorts_first() {
@@ -129,5 +141,9 @@ mod tests {
         assert_eq!(pack.key(), "obj/00000003-deadbeef/p00000007");
         assert_eq!(pack.claim(), Some(claim));
         assert_eq!(claim_of_folder("00000003-deadbeef"), Some(claim));
+        assert_eq!(object_of("obj", "00000003-deadbeef", "p00000007"), Some(pack));
+        let odd = ["p7", "p0000000A", "p+0000007", "x00000007", "", "p00000007.tmp"];
+        assert!(odd.iter().all(|file| object_of("obj", "00000003-deadbeef", file).is_none()));
+        assert_eq!(object_of("obj", "+0000003-deadbeef", "p00000007"), None);
     }
 }

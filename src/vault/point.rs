@@ -4,7 +4,7 @@ use super::directory::Directory;
 use super::error::VaultError;
 use super::log::{Commit, Fork};
 use super::meta::Head;
-use super::object::{ObjectId, ObjectKind, claim_of_folder, log_seq};
+use super::object::{ObjectId, log_seq, object_of};
 use super::open::Vault;
 use super::tree::TreeReader;
 use super::wire::FormatError;
@@ -49,6 +49,22 @@ impl Chosen {
         }
     }
 
+    /// The number of the commit whose tree it is; of a rescue, whose tree is no commit's, one that no commit has.
+    pub fn tree_seq(&self) -> u64 {
+        match self {
+            Chosen::Commit(commit) => commit.seq,
+            Chosen::Rescue(..) => u64::MAX,
+        }
+    }
+
+    /// The object that promises its totals.
+    pub fn object(&self) -> ObjectId {
+        match self {
+            Chosen::Commit(commit) => ObjectId::commit(commit.seq),
+            Chosen::Rescue(fork, _) => fork.id,
+        }
+    }
+
     /// Its name as `--at` takes it.
     pub fn name(&self) -> String {
         match self {
@@ -81,12 +97,12 @@ pub async fn resolve(vault: &Vault, wanted: &Wanted, head: Option<Commit>, stop:
     let Some(head) = head else {
         return Err(VaultError::NoSuchPoint { asked: in_words(wanted), known: "the vault has no commits yet".into() });
     };
-    Ok(Chosen::Commit(vault.resolve(wanted, &head, stop).await?.unwrap_or(head)))
+    Ok(vault.resolve(wanted, &head, stop).await?.unwrap_or(Chosen::Commit(head)))
 }
 
 impl Vault {
-    /// [`resolve`] for whoever can do nothing with a rescue; `None` is the head itself.
-    pub async fn resolve(&self, wanted: &Wanted, head: &Commit, stop: &Stop) -> Result<Option<Commit>, VaultError> {
+    /// [`resolve`] for whoever keeps the head; `None` is the head itself.
+    pub async fn resolve(&self, wanted: &Wanted, head: &Commit, stop: &Stop) -> Result<Option<Chosen>, VaultError> {
         let found = match wanted {
             Wanted::Head => return Ok(None),
             Wanted::Sequence(seq) if *seq == head.seq => return Ok(None),
@@ -94,13 +110,10 @@ impl Vault {
             Wanted::Sequence(seq) if (1..head.seq).contains(seq) => self.try_commit(*seq, stop).await?,
             Wanted::Sequence(_) => None,
             Wanted::Time(ms) => newest_until(self, *ms, head.seq, stop).await?,
-            Wanted::Rescue(_) => {
-                let known = "a rescue cannot be restored by this version; `ls --at` lists it".to_string();
-                return Err(VaultError::NoSuchPoint { asked: in_words(wanted), known });
-            }
+            Wanted::Rescue(name) => return rescue(self, name, stop).await.map(Some),
         };
         match found {
-            Some(commit) => Ok(Some(commit)),
+            Some(commit) => Ok(Some(Chosen::Commit(commit))),
             None => Err(VaultError::NoSuchPoint { asked: in_words(wanted), known: known_range(self, stop).await? }),
         }
     }
@@ -144,7 +157,7 @@ async fn known_range(vault: &Vault, stop: &Stop) -> Result<String, VaultError> {
 
 async fn rescue(vault: &Vault, name: &str, stop: &Stop) -> Result<Chosen, VaultError> {
     let name = name.strip_prefix("fork/").unwrap_or(name);
-    let id = name.split_once('/').and_then(|(folder, counter)| rescue_id(folder, counter));
+    let id = name.split_once('/').and_then(|(folder, counter)| object_of("fork", folder, counter));
     let head = match id {
         Some(id) => directory_of(vault, id, stop).await?.map(|head| (id, head)),
         None => None,
@@ -157,19 +170,23 @@ async fn rescue(vault: &Vault, name: &str, stop: &Stop) -> Result<Chosen, VaultE
         };
         return Err(VaultError::NoSuchPoint { asked: format!("rescue:{name}"), known });
     };
-    let commit = vault.commit(head.directory.fork_of, stop).await?;
-    if head.directory.previous != commit.hash {
-        let what = FormatError::Invalid("it follows another commit than the one that is there");
-        return Err(VaultError::corrupt(id, what));
-    }
+    let commit = follows(vault, id, &head.directory, stop).await?;
     let head = vault.whole_head(head, stop).await?;
     Ok(Chosen::Rescue(Box::new(Fork { id, head }), commit))
 }
 
-/// A rescue's object by the parts of its name, written exactly as they are stored.
-fn rescue_id(folder: &str, counter: &str) -> Option<ObjectId> {
-    let id = ObjectId::of_claim(ObjectKind::Fork, claim_of_folder(folder)?, u32::from_str_radix(counter, 16).ok()?);
-    (id.key() == format!("fork/{folder}/{counter}")).then_some(id)
+/// The commit that a fork follows, which must be the one that is there.
+pub async fn follows(vault: &Vault, id: ObjectId, fork: &Directory, stop: &Stop) -> Result<Commit, VaultError> {
+    let invalid = |what| VaultError::corrupt(id, FormatError::Invalid(what));
+    if Some(fork.claim()) != id.claim() || fork.labels.config != vault.config_digest {
+        return Err(invalid("it was written under another claim or another vault.json"));
+    }
+    let missing = || VaultError::Missing { object: ObjectId::commit(fork.fork_of).key(), referrer: id.key() };
+    let commit = vault.try_commit(fork.fork_of, stop).await?.ok_or_else(missing)?;
+    if fork.previous != commit.hash {
+        return Err(invalid("it follows another commit than the one that is there"));
+    }
+    Ok(commit)
 }
 
 /// The numbers of all commits, newest first: one request for each thousand.
@@ -185,7 +202,7 @@ pub async fn rescues(vault: &Vault, stop: &Stop) -> Result<Vec<ObjectId>, VaultE
     let mut found = Vec::new();
     for folder in vault.bucket.list(stop, "fork").await?.iter().filter(|listed| listed.is_folder) {
         let files = vault.bucket.list(stop, &format!("fork/{}", folder.name)).await?;
-        found.extend(files.iter().filter_map(|file| rescue_id(&folder.name, &file.name)));
+        found.extend(files.iter().filter_map(|file| object_of("fork", &folder.name, &file.name)));
     }
     Ok(found)
 }

@@ -36,6 +36,9 @@ pub struct Receipt {
     /// Whether files were left out of the last pass, so that a pass without changes is still not complete.
     #[serde(default)]
     pub partial: bool,
+    /// The epoch up to which this volume's claim has cleaned up orphans; the claim's later commits say so too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<u32>,
 }
 
 /// A claim as JSON.

@@ -6,6 +6,7 @@ use super::error::VaultError;
 use super::log::Commit;
 use super::object::{Claim, ObjectId, ObjectKind};
 use super::open::Vault;
+use super::orphans::Upkeep;
 use super::publish::{Owner, store_sealed};
 use crate::runtime::{Stop, clock, limits};
 use crate::seal::random_u32;
@@ -72,6 +73,8 @@ pub struct Writer {
     pub base: Base,
     /// What the store can do.
     pub fencing: Fencing,
+    /// What later writers need to clean up; `None` when an older program made the claim.
+    pub upkeep: Option<Upkeep>,
     counter: u32,
     confirmed: Moment,
 }
@@ -99,9 +102,11 @@ impl Moment {
 const HALF_FENCE: Duration = Duration::from_secs(12 * 3600);
 
 impl Writer {
-    /// Continues a claim of an earlier process, whose head is `base`.
-    pub fn resume(vault: Vault, claim: Claim, name: WriterName, base: Base, fencing: Fencing, counter: u32) -> Writer {
-        Writer { vault, claim, name, base, fencing, counter, confirmed: Moment::now() }
+    /// Continues a claim of an earlier process, whose last commit is the head and whose objects so far are `counter`.
+    pub fn resume(vault: Vault, head: &Commit, name: WriterName, fencing: Fencing, counter: u32) -> Writer {
+        let (claim, upkeep) = (head.directory().claim(), head.directory().upkeep);
+        let counter = counter.max(upkeep.map_or(0, |upkeep| upkeep.counter));
+        Writer { vault, claim, name, base: Base::of(head), fencing, upkeep, counter, confirmed: Moment::now() }
     }
 
     /// Claims a new epoch on top of `head`. Other claims may come first; then theirs is the head. Returns the writer and
@@ -125,16 +130,19 @@ impl Writer {
             let before = head.as_ref().map_or(0, |commit| commit.directory().epoch);
             let epoch = before.checked_add(1).ok_or(VaultError::Contended { tries: before })?;
             let claim = Claim { epoch, nonce: random_u32() };
-            let mut writer = Writer::resume(vault.clone(), claim, name.clone(), base, fencing, 0);
+            let upkeep = Some(Upkeep::inherited(head.as_ref().map(Commit::directory), base.seq + 1));
+            let confirmed = Moment::now();
+            let (vault, name) = (vault.clone(), name.clone());
+            let mut writer = Writer { vault, claim, name, base, fencing, upkeep, counter: 0, confirmed };
             let directory = Directory { flags: Flags::CLAIM, ..writer.directory() };
             let sealed = writer.seal_commit(directory)?;
-            match store_sealed(&vault.bucket, fencing, &sealed, stop).await? {
+            match store_sealed(&writer.vault.bucket, fencing, &sealed, stop).await? {
                 Owner::Ours => {
                     writer.advance(&sealed, base.state, base.plan_at).await;
                     writer.reconfirm(&sealed, stop).await?;
                     return Ok((writer, head));
                 }
-                Owner::Foreign => head = vault.head(None, stop).await?,
+                Owner::Foreign => head = writer.vault.head(None, stop).await?,
             }
         }
         Err(VaultError::Contended { tries: limits::CLAIM_TRIES })
@@ -151,6 +159,7 @@ impl Writer {
             state: self.base.state,
             plan_at: self.base.plan_at,
             labels: self.labels(),
+            upkeep: self.upkeep.map(|upkeep| Upkeep { counter: self.counter, ..upkeep }),
             ..Directory::default()
         }
     }

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 """Reads an encrypted vault without the program that wrote it: the last resort, and a second opinion on the format.
 
-    ENCRYPTED_PASSWORD=... read_vault.py FOLDER DESTINATION [--at SEQ]
-    ENCRYPTED_PASSWORD=... read_vault.py FOLDER --list [--at SEQ]
+    ENCRYPTED_PASSWORD=... read_vault.py FOLDER DESTINATION [--at POINT]
+    ENCRYPTED_PASSWORD=... read_vault.py FOLDER --list [--at POINT]
 
 FOLDER is the vault as plain files, as `mc mirror` or `rclone copy` leave it. DESTINATION must be empty or not exist.
+POINT is the number of a commit, or a rescue: the name of an object below fork/, with or without fork/ or rescue: before it.
 Written from src/vault/FORMAT.md. Needs vault_format.py beside it, Python 3.11 and: pip install blake3 cryptography
 zstandard argon2-cffi (the last one for passphrases only). What is read is verified: commitments, seals, the chain of
 commits, totals, the state sum and the hash of each file. What does not fit is an error that names the object.
 """
 import argparse, datetime, functools, hmac, json, os, re, struct, sys
 from blake3 import blake3
-from vault_format import COMMIT, DATA, RUN_PART, U64, Damage, Naming, Object, Reader
+from vault_format import COMMIT, DATA, FORK, RUN_PART, U64, Damage, Naming, Object, Reader
 from vault_format import derive, keyed, need, object_name, open_slot, order, raw_key
 
 CONTEXTS = {"obj": "object key", "id": "chunk id", "chain": "commit chain", "state": "state sum", "cfg": "vault.json mac"}
@@ -76,8 +77,18 @@ class Vault:
                     yield path, op, entry
                 need(paths == count, "it has another number of records than its reference says")
 
-    def tree(self, seq):
-        """The live entries as of a commit, in path order, verified against the commit's totals."""
+    def fork(self, name):
+        """A rescue by its name."""
+        found = re.fullmatch("(?:rescue:)?(?:fork/)?([0-9a-f]{8})-([0-9a-f]{8})/([0-9a-f]{8})", name)
+        need(found, f"{name} is neither the number of a commit nor the name of a rescue")
+        epoch, nonce, counter = (int(part, 16) for part in found.groups())
+        fork = self.object(FORK, epoch, nonce << 32 | counter)
+        with fork.naming():
+            need(fork.directory[14][2] == self.digest, "it was written under another vault.json")
+        return fork
+
+    def tree(self, seq, fork=None):
+        """The live entries as of a commit, and a fork that follows it, in path order, verified against the totals."""
         head = self.commit(seq)
         carrier = head if 12 in head.directory else self.commit(head.directory[13]) if head.directory.get(13) else None
         runs = carrier.directory[12][1] if carrier else []
@@ -94,6 +105,11 @@ class Vault:
                 need(commit.directory[3] >= epoch, "its epoch is lower than that of the commit before it")
                 before, epoch = keyed(self.keys["chain"], commit.read(0, commit.head_len)), commit.directory[3]
                 self.fold(tree, commit.records(), self.parts(commit.directory.get(17, []), False))
+        if fork:
+            with fork.naming():
+                need(fork.directory[6] == before, "it follows another commit than the one that is there")
+                self.fold(tree, fork.records(), self.parts(fork.directory.get(17, []), False))
+            head = fork
         tree = {path: tree[path] for path in sorted(tree, key=order)}
         with head.naming():
             total = sum(int.from_bytes(keyed(self.keys["state"], e.logical(p)), "little") for p, e in tree.items())
@@ -233,7 +249,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("destination", nargs="?")
-    parser.add_argument("--at", type=int, metavar="SEQ", help="as of this commit; the newest if not given")
+    parser.add_argument("--at", metavar="POINT", help="as of this commit or rescue; the newest commit if not given")
     parser.add_argument("--list", action="store_true", help="list the entries and write nothing")
     args = parser.parse_args()
     if bool(args.destination) == args.list:
@@ -241,7 +257,9 @@ def main():
     vault = Vault(args.folder, os.environb.get(b"ENCRYPTED_PASSWORD", b""))
     seqs = [U64 - int(name, 16) for name in os.listdir(os.path.join(args.folder, "log")) if re.fullmatch("[0-9a-f]{16}", name)]
     need(seqs, "log: it has no commits")
-    tree = vault.tree(args.at if args.at is not None else max(seqs))
+    at = args.at or str(max(seqs))
+    fork = None if at.isdecimal() else vault.fork(at)
+    tree = vault.tree(fork.directory[19] if fork else int(at), fork)
     if args.list:
         for path, entry in tree.items():
             when = datetime.datetime.fromtimestamp(entry.seconds, datetime.timezone.utc).isoformat()

@@ -1,59 +1,258 @@
 //! A log of many pushes: merged into a base, read back by this program and by the second reader.
 
-use std::path::Path;
-use std::process::Command;
+use crate::machine::{Machine, assert_same, noise, picture};
+use crate::s3::{Fault, S3, Verb};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use volume_syncing_controller::disk::Volume;
+use volume_syncing_controller::push::{CaptureOptions, Push, push};
+use volume_syncing_controller::remote::session::Local;
+use volume_syncing_controller::runtime::Stop;
+use volume_syncing_controller::seal::{RawKey, Unlocker};
+use volume_syncing_controller::store::{Bucket, RemoteConfig};
+use volume_syncing_controller::telemetry::Progress;
+use volume_syncing_controller::tree::Filter;
+use volume_syncing_controller::vault::container::Compression;
+use volume_syncing_controller::vault::writer::Takeover;
 
-fn run(work: &Path, key: &str, args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"))
-        .args(args)
-        .current_dir(work)
-        .env_clear()
-        .env("REMOTE_ROOT", work.join("remote"))
-        .env("ENCRYPTED_PASSWORD", key)
-        .env("HOSTNAME", "test-host")
-        .output()
-        .expect("the program starts");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{args:?}: {text}");
-    String::from_utf8_lossy(&output.stdout).trim().to_string() + &text
+/// Pushes a machine's volume to its folder from within this process, so that thousands take seconds.
+struct Pushes<'a> {
+    machine: &'a Machine,
+    local: Local,
+    bucket: Bucket,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Pushes<'_> {
+    fn of(machine: &Machine) -> Pushes<'_> {
+        let config = RemoteConfig::Local { folder: machine.at("remote"), path: machine.path.into() };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Pushes {
+            machine,
+            local: Local::open(Volume::open(&machine.at("volume")).expect("a volume"), None).expect("a state directory"),
+            bucket: Bucket::connect(&config).expect("a folder"),
+            runtime: runtime.expect("a runtime"),
+        }
+    }
+
+    /// Pushes once; returns the commit.
+    fn push(&self) -> u64 {
+        let request = Push {
+            bucket: self.bucket.clone(),
+            unlocker: Unlocker::Raw(RawKey::parse(self.machine.key()).expect("a key")),
+            local: &self.local,
+            capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
+            force: false,
+            delete: true,
+            allow_deletes: None,
+            dry_run: false,
+            accept_rollback: false,
+            takeover: Takeover::Force,
+            pod: "test-host".into(),
+            progress: Progress::quiet(),
+        };
+        self.runtime.block_on(push(&request, &Stop::new())).expect("a push").commit
+    }
+}
+
+/// Lengths of the stored objects of a kind, by name: `p` packs, `r` run parts.
+fn stored(machine: &Machine, kind: &str) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    for folder in std::fs::read_dir(machine.at("remote").join(machine.path).join("obj")).into_iter().flatten() {
+        for file in std::fs::read_dir(folder.expect("an entry").path()).expect("a folder").map(|file| file.expect("an entry")) {
+            if file.file_name().to_string_lossy().starts_with(kind) {
+                found.insert(file.path(), file.metadata().expect("metadata").len());
+            }
+        }
+    }
+    found
+}
+
+/// Requests that the program says it made.
+fn requests(told: &str) -> u64 {
+    let number = told.split("requests=").last().and_then(|rest| rest.split_whitespace().next());
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no number of requests: {told}"))
+}
+
+/// Moves the stored objects of a machine from its folder into a bucket, which becomes its remote.
+fn move_to(s3: &S3, machine: &mut Machine) {
+    let root = machine.at("remote").join(machine.path);
+    let there = Machine::s3(s3);
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let key = path.strip_prefix(&root).expect("below").to_str().expect("text");
+            let prefix = there.path.strip_prefix("bucket/").expect("a prefix");
+            s3.replace(&format!("{prefix}/{key}"), std::fs::read(&path).expect("a file"));
+        }
+    }
+    (machine.remote, machine.path) = (there.remote, there.path);
+}
+
+/// Pushes with a process that is killed at the request of this number, counted from its first write on, before it is
+/// carried out or after. Returns the killed request's verb, or nothing when the push was over before.
+fn push_killed_at(s3: &S3, machine: &Machine, request: usize, after: bool) -> Option<Verb> {
+    let child: Arc<Mutex<Option<Pid>>> = Arc::default();
+    let killed: Arc<Mutex<Option<Verb>>> = Arc::default();
+    let (victim, done) = (Arc::clone(&child), Arc::clone(&killed));
+    let mut number = None;
+    s3.faults(move |seen| {
+        number = number.map(|number| number + 1).or((seen.verb == Verb::Put).then_some(0));
+        if number != Some(request) {
+            return Fault::None;
+        }
+        kill_process(victim.lock().expect("a lock").expect("it was started"), Signal::KILL).expect("killed");
+        *done.lock().expect("a lock") = Some(seen.verb);
+        if after { Fault::ApplyThenDrop } else { Fault::DropBefore }
+    });
+    let mut starting = child.lock().expect("a lock");
+    let args = ["sync-to-remote", "-s", "volume", "-d", machine.path, "--takeover=force"];
+    let process = machine.command(&args).stderr(Stdio::piped()).spawn().expect("the program starts");
+    *starting = Some(Pid::from_child(&process));
+    drop(starting);
+    let output = process.wait_with_output().expect("it ended");
+    let status = output.status;
+    s3.heal();
+    let killed = *killed.lock().expect("a lock");
+    assert_eq!(
+        status.code(),
+        if killed.is_some() { None } else { Some(0) },
+        "{request} {after} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    killed
+}
+
+fn assert_sound(machine: &Machine) {
+    let check = machine.run(&["check", "-s", machine.path, "--level", "data"]);
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+fn assert_the_second_reader_agrees(machine: &Machine) {
+    let Some(python) = std::env::var_os("IT_PYTHON") else { return };
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/read_vault.py");
+    let mut command = Command::new(python);
+    command.arg(reader).args([machine.at("remote").join(machine.path), machine.at("by-python")]);
+    let read = command.env("ENCRYPTED_PASSWORD", machine.key()).output().expect("python starts");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    assert_same(machine, "by-python");
 }
 
 #[test]
-fn many_pushes_are_merged_and_restore_with_few_requests() {
-    let work = tempfile::tempdir().expect("a folder");
-    let work = work.path();
-    let key = run(work, "", &["key", "generate"]);
-    let volume = work.join("volume");
-    std::fs::create_dir_all(volume.join("dir")).expect("a folder");
-    for i in 0..300 {
-        std::fs::write(volume.join(format!("dir/{i:03}")), format!("content {i}").repeat(50)).expect("a file");
-    }
+fn many_pushes_are_merged_and_what_died_is_not_copied() {
+    let machine = Machine::local();
+    (0..300).for_each(|i| machine.write(&format!("dir/{i:03}"), format!("content {i}").repeat(50)));
     let mut merged = false;
     for round in 0..262 {
-        std::fs::write(volume.join("changing"), format!("round {round} ").repeat(100)).expect("a file");
-        std::fs::remove_file(volume.join(format!("dir/{round:03}"))).expect("removed");
-        let told = run(work, &key, &["sync-to-remote", "-s", "volume", "-d", "remote-path", "--single-key"]);
-        merged |= told.contains("merged the log into a base");
+        machine.write("changing", noise(round, 3000));
+        std::fs::remove_file(machine.at(&format!("volume/dir/{round:03}"))).expect("removed");
+        let (code, text) = machine.push(&["--single-key"]);
+        assert_eq!(code, 0, "{text}");
+        merged |= text.contains("merged the log into a base");
     }
     assert!(merged, "256 commits make a base due");
-    let told = run(work, &key, &["remote-to-local-sync", "-s", "remote-path", "-d", "restored"]);
-    let same = |name: &str| std::fs::read(volume.join(name)).ok() == std::fs::read(work.join("restored").join(name)).ok();
-    assert!(same("changing") && (0..300).all(|i| same(&format!("dir/{i:03}"))), "{told}");
-    run(work, &key, &["remote-to-local-sync", "-s", "remote-path", "-d", "old", "--at", "100"]);
-    assert!(!work.join("old/dir/050").exists() && work.join("old/dir/299").exists(), "an old point is still there");
-    run(work, &key, &["check", "-s", "remote-path", "--level", "data"]);
-    if let Some(python) = std::env::var_os("IT_PYTHON") {
-        let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/read_vault.py");
-        let read = Command::new(python)
-            .arg(reader)
-            .args([work.join("remote/remote-path"), work.join("by-python")])
-            .env("ENCRYPTED_PASSWORD", &key)
-            .output()
-            .expect("python starts");
-        assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-        for i in 0..300 {
-            let name = format!("dir/{i:03}");
-            assert_eq!(std::fs::read(volume.join(&name)).ok(), std::fs::read(work.join("by-python").join(&name)).ok(), "{name}");
+    let copied: u64 = stored(&machine, "p").values().sum();
+    assert!((3000..12_000).contains(&copied), "{copied} bytes were copied, and hardly more than 3000 were alive");
+    let (code, text) = machine.restore("restored", &[]);
+    assert_eq!(code, 0, "{text}");
+    assert_same(&machine, "restored");
+    let (code, text) = machine.restore("old", &["--at", "100"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(!machine.at("old/dir/050").exists() && machine.at("old/dir/299").exists(), "an old point is still there");
+    assert_sound(&machine);
+    assert_the_second_reader_agrees(&machine);
+}
+
+#[test]
+fn thousands_of_small_pushes_restore_with_few_requests() {
+    const BASES: usize = 8;
+    let machine = Machine::local_in_memory();
+    machine.write("large", noise(1, 300_000));
+    let pushes = Pushes::of(&machine);
+    let mut points = BTreeMap::new();
+    let mut rounds = 0u64;
+    while stored(&machine, "r").len() < BASES {
+        assert!(rounds < 300 * BASES as u64, "each 256 commits make a base");
+        machine.write(&format!("turn/{}", rounds % 97), noise(rounds, 200 + rounds as usize % 1500));
+        match rounds % 10 {
+            0 => machine.write(&format!("for-ever/{rounds}"), noise(rounds + 5000, 700)),
+            1 => {
+                std::fs::copy(machine.at(&format!("volume/for-ever/{}", rounds - 1)), machine.at("volume/copy")).expect("a copy");
+            }
+            2 => {
+                let large = std::fs::File::options().write(true).open(machine.at("volume/large")).expect("a file");
+                large.write_all_at(&noise(rounds, 500), rounds % 290_000).expect("written");
+            }
+            3 => std::fs::remove_file(machine.at(&format!("volume/turn/{}", (rounds - 1) % 97))).expect("removed"),
+            _ => {}
         }
+        let commit = pushes.push();
+        if rounds.is_multiple_of(613) {
+            points.insert(commit, picture(&machine.at("volume")));
+        }
+        rounds += 1;
     }
+    assert!(rounds > 2000, "{rounds}");
+    let (code, text) = machine.restore("restored", &[]);
+    assert_eq!(code, 0, "{text}");
+    assert_same(&machine, "restored");
+    assert!(requests(&text) <= 20, "{text}");
+    for (commit, before) in points {
+        let target = format!("at-{commit}");
+        let (code, text) = machine.restore(&target, &["--at", &commit.to_string()]);
+        assert_eq!(code, 0, "{text}");
+        assert!(picture(&machine.at(&target)) == before, "commit {commit}");
+    }
+    assert_sound(&machine);
+    assert_the_second_reader_agrees(&machine);
+}
+
+#[test]
+fn a_merge_killed_at_any_request_leaves_a_restorable_vault() {
+    let mut machine = Machine::local_in_memory();
+    (0..12).for_each(|i| machine.write(&format!("many/{i}"), noise(i, 900)));
+    machine.write("large", noise(1, 300_000));
+    let pushes = Pushes::of(&machine);
+    let mut round = 0;
+    // The first commit claims the vault; the push after the 255th makes a base due.
+    while pushes.push() < 255 {
+        machine.write(&format!("many/{}", round % 12), noise(round + 99, 900));
+        round += 1;
+    }
+    drop(pushes);
+    let s3 = S3::start();
+    move_to(&s3, &mut machine);
+    let mut states = vec![picture(&machine.at("volume"))];
+    let (mut request, mut after, mut tried) = (0, false, 0);
+    loop {
+        machine.write("many/3", noise(1000 + tried, 900));
+        states.push(picture(&machine.at("volume")));
+        let Some(verb) = push_killed_at(&s3, &machine, request, after) else { break };
+        tried += 1;
+        if verb == Verb::Put || tried % 8 == 0 {
+            let target = format!("after-{tried}");
+            let (code, text) = machine.restore(&target, &[]);
+            assert_eq!(code, 0, "killed at request {request}: {text}");
+            assert!(states.contains(&picture(&machine.at(&target))), "killed at request {request}");
+        }
+        // Whether a write was carried out makes a difference.
+        after = verb == Verb::Put && !after;
+        request += usize::from(!after);
+    }
+    assert!(tried > 20, "{tried}");
+    let bases = s3.objects().iter().filter(|key| key.contains("/r0")).count();
+    assert!(bases >= 3, "killed before, at and after the part: {bases} parts");
+    let (code, text) = machine.restore("final", &[]);
+    assert_eq!(code, 0, "{text}");
+    assert_same(&machine, "final");
+    assert!(requests(&text) <= 12, "{text}");
+    assert_sound(&machine);
 }

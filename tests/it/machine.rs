@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::seal::{RawKey, Unlocker};
+use volume_syncing_controller::secret::Secret;
+use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
 
 /// A machine with one remote.
 pub struct Machine {
     home: tempfile::TempDir,
+    memory: Option<tempfile::TempDir>,
     key: String,
     pub remote: Vec<(String, String)>,
     pub path: &'static str,
@@ -16,7 +20,8 @@ pub struct Machine {
 
 impl Machine {
     fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
-        let mut machine = Machine { home: tempfile::tempdir().expect("a folder"), key: String::new(), remote, path };
+        let home = tempfile::tempdir().expect("a folder");
+        let mut machine = Machine { home, memory: None, key: String::new(), remote, path };
         machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();
         machine
     }
@@ -28,7 +33,20 @@ impl Machine {
 
     /// Its remote is a folder, and its key is this one.
     pub fn with_key(key: &str) -> Machine {
-        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo" }
+        Machine { home: tempfile::tempdir().expect("a folder"), key: key.into(), remote: Vec::new(), path: "demo", memory: None }
+    }
+
+    /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
+    /// would else wait for the disk many thousand times.
+    pub fn local_in_memory() -> Machine {
+        let mut machine = Machine::local();
+        let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
+        for name in ["volume", "remote"] {
+            std::fs::create_dir(memory.path().join(name)).expect("a folder");
+            std::os::unix::fs::symlink(memory.path().join(name), machine.at(name)).expect("a link");
+        }
+        machine.memory = Some(memory);
+        machine
     }
 
     /// Its remote is an in-process store.
@@ -52,6 +70,56 @@ impl Machine {
     /// Takes a variable away.
     pub fn unset(&mut self, name: &str) {
         self.remote.retain(|(known, _)| known != name);
+    }
+
+    /// A new home with the same key, at an in-process store.
+    pub fn beside(&self, s3: &S3) -> Machine {
+        Machine { key: self.key.clone(), ..Machine::s3(s3) }
+    }
+
+    /// Its remote is a path of its own in the real store that `IT_S3_ENDPOINT` names, reached at another address when
+    /// one is given; `None` when no store is named.
+    pub fn real(address: Option<&str>) -> Option<Machine> {
+        let endpoint = std::env::var("IT_S3_ENDPOINT").ok()?;
+        let given = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} goes with IT_S3_ENDPOINT"));
+        let mut random = [0u8; 8];
+        getrandom::fill(&mut random).expect("random numbers");
+        let path = format!("{}/it-{}", given("IT_S3_BUCKET"), data_encoding::HEXLOWER.encode(&random));
+        let pairs = [
+            ("REMOTE_TYPE", "s3".to_string()),
+            ("REMOTE_ENDPOINT", address.map_or(endpoint, ToString::to_string)),
+            ("REMOTE_ACCESS_KEY_ID", given("IT_S3_ACCESS_KEY")),
+            ("REMOTE_SECRET_ACCESS_KEY", given("IT_S3_SECRET_KEY")),
+        ];
+        let remote = pairs.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+        Some(Machine::new(remote, path.leak()))
+    }
+
+    /// The same remote for a test that uses the rooms themselves.
+    pub fn bucket(&self) -> Bucket {
+        let given = |name: &str| self.remote.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let config = match (given("REMOTE_ENDPOINT"), self.path.split_once('/')) {
+            (Some(endpoint), Some((bucket, prefix))) => RemoteConfig::S3(Box::new(S3Config {
+                endpoint: Some(endpoint),
+                bucket: bucket.into(),
+                prefix: prefix.into(),
+                access_key_id: given("REMOTE_ACCESS_KEY_ID").map(Secret::new),
+                secret_access_key: given("REMOTE_SECRET_ACCESS_KEY").map(Secret::new),
+                ..S3Config::default()
+            })),
+            _ => RemoteConfig::Local { folder: self.at("remote"), path: self.path.into() },
+        };
+        Bucket::connect(&config).expect("a bucket")
+    }
+
+    /// The machine's key.
+    pub fn unlocker(&self) -> Unlocker {
+        Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
+    }
+
+    /// The key that opens its vault.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     pub fn at(&self, name: &str) -> PathBuf {

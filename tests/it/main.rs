@@ -3,16 +3,21 @@
 
 mod adversary;
 mod connect;
+mod contention;
 mod displaced;
 mod engine;
+mod faults;
 mod fidelity;
 mod golden;
+mod kills;
 mod longlog;
 mod machine;
 mod model;
 mod outside;
 mod properties;
+mod rclone_crypt;
 mod refusals;
+mod rescue;
 mod s3;
 mod tidy;
 mod unfinished;

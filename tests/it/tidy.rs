@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("store", 2),
     ("lease", 3),
     ("plain", 3),
+    ("rclone_crypt", 3),
     ("vault", 3),
     ("remote", 4),
     ("mirror", 5),
@@ -36,7 +37,7 @@ const FLOORS: &[(&str, u8)] = &[
 /// Outside things and the rooms whose door they are.
 const DOORS: &[(&[&str], &[&str])] = &[
     (&["opendal", "opendal_http_transport_reqwest", "reqwest"], &["store"]),
-    (&["ring::", "blake3", "argon2"], &["seal"]),
+    (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),
     (&["std::fs", "rustix::fs", "tokio::fs"], &["disk", "store"]),
     (&["std::env"], &["config", "cli"]),
     (

@@ -112,7 +112,7 @@ fn nothing_is_pushed_from_a_mixture_of_two_states() {
     let push = ["sync-to-remote", "-s", "target", "-d", machine.path, "--takeover=force"];
     let (code, text) = crate::machine::told(&machine.run(&push));
     assert_eq!(code, 3, "{text}");
-    assert!(text.contains("never finished") && text.contains("remote-to-local-sync"), "{text}");
+    assert!(text.contains("not finished") && text.contains("remote-to-local-sync"), "{text}");
     let (code, text) = crate::machine::told(&machine.run(&[&push[..], &["-f"]].concat()));
     assert!(code == 0 && text.contains("deleted=1"), "{text}");
     assert!(!marker(&machine).exists(), "it is a state of its own now");

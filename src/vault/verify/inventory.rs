@@ -2,7 +2,7 @@
 
 use crate::runtime::{Stop, limits};
 use crate::store::{Listed, StoreError};
-use crate::vault::object::{Claim, ObjectId, ObjectKind, claim_of_folder, log_name, log_seq};
+use crate::vault::object::{ObjectId, ObjectKind, claim_of_folder, log_name, log_seq, object_of};
 use crate::vault::open::Vault;
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
@@ -45,12 +45,12 @@ impl Inventory {
     }
 
     fn add(&mut self, top: &str, folder: &str, files: Vec<Listed>) {
-        let Some(claim) = claim_of_folder(folder) else {
+        if claim_of_folder(folder).is_none() {
             self.foreign += files.len().max(1) as u64;
             return;
-        };
+        }
         for file in files {
-            match object(top, claim, &file.name).filter(|id| id.key() == format!("{top}/{folder}/{}", file.name)) {
+            match object_of(top, folder, &file.name) {
                 Some(id) => drop(self.sizes.insert(id, file.size)),
                 None => self.foreign += 1,
             }
@@ -66,14 +66,4 @@ impl Inventory {
     pub fn of_kind(&self, kind: ObjectKind) -> Vec<ObjectId> {
         self.sizes.keys().filter(|id| id.kind == kind).copied().collect()
     }
-}
-
-fn object(top: &str, claim: Claim, name: &str) -> Option<ObjectId> {
-    let (kind, digits) = match (top, name.as_bytes().first()) {
-        ("fork", _) => (ObjectKind::Fork, name),
-        (_, Some(b'p')) => (ObjectKind::Pack, &name[1..]),
-        (_, Some(b'r')) => (ObjectKind::Run, &name[1..]),
-        _ => return None,
-    };
-    Some(ObjectId::of_claim(kind, claim, u32::from_str_radix(digits, 16).ok()?))
 }

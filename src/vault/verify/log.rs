@@ -7,7 +7,7 @@ use crate::tree::RelPath;
 use crate::vault::directory::{Directory, Flags, PartRef, Plan};
 use crate::vault::error::VaultError;
 use crate::vault::meta::Head;
-use crate::vault::object::{ObjectId, ObjectKind};
+use crate::vault::object::ObjectId;
 use crate::vault::point::directory_of;
 use crate::vault::tree::read_part;
 use futures::{StreamExt, stream};
@@ -44,7 +44,7 @@ impl Check<'_> {
     }
 
     /// The parts are there, and so is what their tables name.
-    async fn parts_tables(&mut self, parts: Vec<(PartRef, ObjectId)>) -> Result<(), VaultError> {
+    pub(super) async fn parts_tables(&mut self, parts: Vec<(PartRef, ObjectId)>) -> Result<(), VaultError> {
         for (part, referrer) in &parts {
             self.present(part.object, Some(part.length), *referrer);
         }
@@ -132,7 +132,7 @@ impl Check<'_> {
     }
 
     /// The records of a commit or a fork, and those in its parts.
-    async fn records(&mut self, head: Head) -> Result<(), VaultError> {
+    pub(super) async fn records(&mut self, head: Head) -> Result<(), VaultError> {
         let (id, parts) = (head.opened.id, head.directory.parts.clone());
         match compute("check records", move || decode(head, false)).await {
             Ok(decoded) => {
@@ -231,32 +231,6 @@ impl Check<'_> {
             }
             next = next.max(seq + 1);
         }
-    }
-
-    /// What fenced writers left.
-    pub(super) async fn forks(&mut self) -> Result<(), VaultError> {
-        for id in self.inventory.of_kind(ObjectKind::Fork) {
-            self.progress.add_files(1);
-            let bytes = self.vault.bucket.get(self.stop, &id.key(), Some(0..limits::HEAD_READ_BYTES)).await;
-            let read = match bytes {
-                Ok(bytes) => self.vault.head_of(id, bytes, self.stop).await,
-                Err(error) => Err(error.into()),
-            };
-            let head = match read {
-                Ok(head) => head,
-                Err(error) => {
-                    self.note(id, error)?;
-                    continue;
-                }
-            };
-            self.length(&head.opened);
-            let (follows, previous) = (head.directory.fork_of, head.directory.previous);
-            if self.read.get(&follows).is_some_and(|(hash, _)| *hash != previous) {
-                self.wrong(id, format!("it follows another commit {follows} than the one in the log"));
-            }
-            self.records(head).await?;
-        }
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! bounds of this room and of [`limits`] allow. It does not grow with the number of files.
 
 mod data;
+mod forks;
 mod inventory;
 mod log;
 mod records;
@@ -79,6 +80,9 @@ pub async fn verify(vault: &Vault, level: Level, progress: &Progress, stop: &Sto
     let inventory = Inventory::read(vault, stop).await?;
     let mut check = Check::new(vault, inventory, progress, stop);
     check.quick().await?;
+    if level == Level::Quick {
+        check.fork_heads().await?;
+    }
     if level >= Level::Meta {
         check.slots().await?;
         check.log().await?;
@@ -86,6 +90,7 @@ pub async fn verify(vault: &Vault, level: Level, progress: &Progress, stop: &Sto
         check.packs().await?;
         check.count_unreferenced();
         check.plans().await?;
+        check.fork_trees().await?;
     }
     if level >= Level::Data {
         check.contents().await?;

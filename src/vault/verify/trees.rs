@@ -16,7 +16,8 @@ impl Check<'_> {
         self.progress.note_phase("trees");
         let head = self.inventory.head();
         for seq in self.carriers.clone().into_iter().filter(|seq| *seq != head) {
-            self.add_up(seq, &mut |_, _| {}).await?;
+            let tree = self.tree(seq).await;
+            self.add_up(ObjectId::commit(seq), tree, &mut |_, _| {}).await?;
         }
         Ok(())
     }
@@ -29,7 +30,8 @@ impl Check<'_> {
             return Ok(());
         }
         let bad = self.bad.clone();
-        self.add_up(head, &mut |check, entry| {
+        let tree = self.tree(head).await;
+        self.add_up(ObjectId::commit(head), tree, &mut |check, entry| {
             let mut lost = false;
             entry.objects(&mut |object| lost |= bad.contains(&object));
             if lost {
@@ -42,9 +44,14 @@ impl Check<'_> {
         .await
     }
 
-    async fn add_up(&mut self, seq: u64, each: &mut (dyn FnMut(&mut Self, &Entry) + Send)) -> Result<(), VaultError> {
-        let id = ObjectId::commit(seq);
-        let (promised, mut tree) = match self.tree(seq).await {
+    /// A tree's totals are those that an object promises.
+    pub(super) async fn add_up(
+        &mut self,
+        id: ObjectId,
+        tree: Result<(State, TreeReader), VaultError>,
+        each: &mut (dyn FnMut(&mut Self, &Entry) + Send),
+    ) -> Result<(), VaultError> {
+        let (promised, mut tree) = match tree {
             Ok(tree) => tree,
             Err(error) => return self.note(id, error),
         };

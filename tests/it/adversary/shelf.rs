@@ -9,7 +9,8 @@ use volume_syncing_controller::seal::Unlocker;
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig};
 use volume_syncing_controller::telemetry::Progress;
-use volume_syncing_controller::vault::container::{HEADER_BYTES, Opened};
+use volume_syncing_controller::vault::container::{HEADER_BYTES, Opened, Parts};
+use volume_syncing_controller::vault::directory::{Directory, Flags};
 use volume_syncing_controller::vault::meta::Head;
 use volume_syncing_controller::vault::object::{ObjectId, ObjectKind, claim_of_folder, log_seq};
 use volume_syncing_controller::vault::open::{Presence, Vault, create, open};
@@ -18,7 +19,7 @@ use volume_syncing_controller::vault::verify::{Level, verify};
 /// The raw key and the passphrase that open the frozen vault.
 pub const KEY: &str = "vsckey1_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl91jkqO";
 pub const PASSPHRASE: &str = "made up words";
-/// What a fenced writer left; the frozen vault has none, so the vector of the same keys is put there.
+/// What a fenced writer left; the frozen vault has none, so one is put there.
 pub const FORK: &str = "fork/00000001-deadbeef/00000004";
 
 pub struct Shelf {
@@ -36,9 +37,27 @@ impl Shelf {
         let mut shelf = Shelf { bucket, files: BTreeMap::new(), runtime };
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vault");
         shelf.fill(&root, &root);
-        shelf.files.insert(FORK.into(), frozen_fork());
         shelf.files.iter().for_each(|(key, bytes)| shelf.put(key, bytes.clone()));
+        let fork = shelf.fork();
+        shelf.put(FORK, fork.clone());
+        shelf.files.insert(FORK.into(), fork);
         shelf
+    }
+
+    /// A fork of the newest commit, without changes.
+    fn fork(&self) -> Bytes {
+        let vault = self.open(KEY).expect("the vault");
+        let newest = self.runtime.block_on(vault.head(None, &Stop::new())).expect("a log").expect("a commit");
+        let directory = Directory {
+            previous: newest.hash,
+            fork_of: newest.seq,
+            flags: Flags::default(),
+            meta: Vec::new(),
+            table: Vec::new(),
+            ..newest.directory().clone()
+        };
+        let parts = Parts { directory: directory.encode(), ..Parts::default() };
+        parts.seal(vault.identity(), object(FORK)).expect("sealed").bytes
     }
 
     fn fill(&mut self, root: &Path, folder: &Path) {
@@ -114,13 +133,6 @@ impl Shelf {
         }));
         edges
     }
-}
-
-fn frozen_fork() -> Bytes {
-    let vectors = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/vectors.json")).expect("the vectors");
-    let vectors: serde_json::Value = serde_json::from_slice(&vectors).expect("JSON");
-    let text = vectors["container fork"].as_str().expect("a fork");
-    data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hexadecimal digits").into()
 }
 
 /// Which object a key names.

@@ -8,6 +8,7 @@ use volume_syncing_controller::tree::{Attributes, RelPath, Timestamp};
 use volume_syncing_controller::vault::directory::{Directory, Flags, Labels, MetaFrame, PartRef, Plan, Run, State, TableLine};
 use volume_syncing_controller::vault::entry::{BlockRun, Content, Entry, Extra, FrameRef, Node, Patch, Record, block_count};
 use volume_syncing_controller::vault::object::{Claim, ObjectId, ObjectKind};
+use volume_syncing_controller::vault::orphans::Upkeep;
 
 /// The commit that arbitrary records lie in.
 pub const OWN: ObjectId = ObjectId { kind: ObjectKind::Commit, a: 7, b: 0 };
@@ -154,7 +155,13 @@ pub fn directory() -> impl Strategy<Value = Directory> {
     let labels = (any::<String>(), any::<String>(), any::<[u8; 32]>()).prop_map(|(app, pod, config)| Labels { app, pod, config });
     let who = (any::<u32>(), any::<[u8; 16]>(), any::<u64>(), any::<[u8; 32]>(), any::<u64>(), any::<u32>(), any::<u64>());
     let lists = (vec(meta, 0..3), vec(any::<u32>(), 0..3), vec(line, 0..3), vec(part(), 0..3));
-    (who, lists, state, option::of(plan()), any::<u64>(), labels).prop_map(|(who, lists, state, plan, plan_at, labels)| {
+    let upkeep = option::of((any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(counter, claimed_at, swept)| Upkeep {
+        counter,
+        claimed_at,
+        swept,
+    }));
+    let plans = (option::of(plan()), any::<u64>());
+    (who, lists, state, plans, upkeep, labels).prop_map(|(who, lists, state, (plan, plan_at), upkeep, labels)| {
         let (epoch, writer, time_ms, previous, flags, nonce, fork_of) = who;
         let (meta, toc, table, parts) = lists;
         let flags = Flags(flags);
@@ -174,6 +181,7 @@ pub fn directory() -> impl Strategy<Value = Directory> {
             parts,
             nonce,
             fork_of,
+            upkeep,
         }
     })
 }

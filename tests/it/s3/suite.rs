@@ -385,6 +385,29 @@ async fn a_store_is_probed_for_what_its_creates_are_worth() {
 }
 
 #[tokio::test]
+async fn a_bad_moment_does_not_spoil_a_verdict() {
+    let (s3, bucket) = ours();
+    let stop = Stop::new();
+    for fault in [Fault::ApplyThenDrop, Fault::DropBefore, Fault::Status(503, "SlowDown")] {
+        bucket.put(&stop, "vault", bytes("v")).await.expect("written");
+        s3.forget_requests();
+        s3.faults(move |seen| if seen.ordinal < 3 { fault } else { Fault::None });
+        assert_eq!(recheck(&bucket, &stop, "vault", bytes("v")).await.expect("a verdict"), Fencing::Strict, "{fault:?}");
+        assert_eq!(s3.requests().len(), 4, "{fault:?}");
+        let began = Instant::now();
+        s3.faults(move |_| if began.elapsed() < Duration::from_millis(700) { fault } else { Fault::None });
+        assert_eq!(probe(&bucket, &stop).await.expect("a verdict"), Fencing::Strict, "{fault:?}");
+    }
+    s3.faults(|seen| if seen.verb == Verb::Put { Fault::DropBefore } else { Fault::None });
+    let soon = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stop.ask();
+    };
+    let (error, ()) = futures::join!(probe(&bucket, &stop), soon);
+    assert_eq!(error.expect_err("stopped").kind(), Kind::Unfinished);
+}
+
+#[tokio::test]
 async fn requests_are_counted_as_they_are_sent() {
     let (s3, bucket) = ours();
     let stop = Stop::new();
