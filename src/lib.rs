@@ -19,6 +19,7 @@ pub mod plan;
 pub mod seal;
 pub mod store;
 // Forms.
+pub mod plain;
 pub mod rclone_crypt;
 pub mod vault;
 // What lies at the remote.

@@ -164,6 +164,14 @@ pub struct SyncToRemote {
     #[arg(short = 'x', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub no_delete: bool,
+    /// Without encryption: also delete objects that this directory never had
+    #[arg(long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub delete_foreign: bool,
+    /// Without encryption: do not list the remote; changes that other programs made there go unnoticed
+    #[arg(long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub trust_manifest: bool,
     /// Push even if the local directory is empty and the remote is not
     #[arg(short = 'f', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
@@ -236,6 +244,10 @@ pub struct RemoteToLocalSync {
     #[arg(short = 'x', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub no_delete: bool,
+    /// Without encryption: do not list the remote; changes that other programs made there go unnoticed
+    #[arg(long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub trust_manifest: bool,
     /// Restore even if local data would be lost or the directory looks wrong; without it, such a restore is refused
     #[arg(short = 'n', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
@@ -295,7 +307,7 @@ pub struct Snapshots {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
-    /// Also list commits that changed nothing: claims, releases, progress of a push
+    /// Also list what changed nothing: claims, releases, progress of a push, claims that were closed for rescues
     #[arg(short = 'a', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub all: bool,

@@ -11,6 +11,9 @@ use crate::vault::verify::{Findings, Level, verify};
 /// Verifies a vault.
 pub async fn run(args: &Check, frame: &Frame) -> Verdict {
     let target = frame.target(&args.access, &args.src)?;
+    if target.unlocker.is_none() {
+        return super::plain::check(args.level, &target, frame).await;
+    }
     let vault = frame.vault_only(&target).await?;
     let level = match args.level {
         CheckLevel::Quick => Level::Quick,

@@ -176,6 +176,13 @@ impl Visit<'_> {
     }
 
     async fn vault(&mut self, bucket: &Bucket, target: &Target) -> Result<Option<(Vault, Option<Commit>)>, Report> {
+        if target.unlocker.is_none() {
+            match super::plain::describe(bucket, self.stop).await {
+                Ok(words) => self.good("layout", words)?,
+                Err(report) => self.wrong("layout", report.kind, &report.message, report.hint.as_deref())?,
+            }
+            return Ok(None);
+        }
         let (vault, newest) = match reach(bucket, target.unlocker.as_ref(), self.stop).await {
             Ok(Reached::Present(Remote::Vault(vault, newest))) => (*vault, newest),
             Ok(Reached::ProvenEmpty) => {

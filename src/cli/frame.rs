@@ -4,7 +4,7 @@ use super::args::Access;
 use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_remote, read_unlock};
 use crate::contract::env;
 use crate::fault::Report;
-use crate::remote::{Remote, reach_existing, require_key};
+use crate::remote::{Remote, reach_existing};
 use crate::runtime::Stop;
 use crate::seal::Unlocker;
 use crate::secret::Secret;
@@ -55,11 +55,13 @@ impl Frame {
         Ok(Target { options, config, unlocker })
     }
 
-    /// Connects to the remote, with the key that must have been given. Nothing is asked yet.
-    pub fn reach(&self, access: &Access, remote_path: &str) -> Result<(Bucket, Unlocker), Report> {
+    /// Connects to the remote; with a key it is a vault, without one the plain layout. Nothing is asked yet.
+    pub fn reach(&self, access: &Access, remote_path: &str) -> Result<(Bucket, Option<Unlocker>), Report> {
         let target = self.target(access, remote_path)?;
-        let unlocker = require_key(target.unlocker.as_ref())?.clone();
-        Ok((Bucket::connect(&target.config)?, unlocker))
+        if target.unlocker.is_none() {
+            tracing::warn!("no key was given: files lie at the remote as they are, readable by whoever can read the remote");
+        }
+        Ok((Bucket::connect(&target.config)?, target.unlocker))
     }
 
     /// This Pod or host, for the log of the vault.

@@ -15,10 +15,16 @@ use serde::Serialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// A path inside the volume.
+pub type Below = RelPath;
+
 /// Lists a restore point.
 pub async fn print(args: &Ls, frame: &Frame) -> Verdict {
     let below = args.path.as_deref().map(below).transpose()?.flatten();
     let target = frame.target(&args.access, &args.src)?;
+    if target.unlocker.is_none() {
+        return super::plain::ls(args, &target, below, frame).await;
+    }
     let (vault, head) = frame.vault(&target).await?;
     let point = resolve(&vault, &wanted(&args.at), head, &frame.stop).await?;
     let name = point.name();
@@ -67,7 +73,8 @@ fn below(path: &Path) -> Result<Option<RelPath>, Report> {
     })
 }
 
-fn print_entry(out: &mut Out, args: &Ls, entry: &Entry) -> Result<(), Report> {
+/// Prints one entry, as the arguments want it.
+pub fn print_entry(out: &mut Out, args: &Ls, entry: &Entry) -> Result<(), Report> {
     if args.json {
         let text = serde_json::to_string(&Line::of(entry)).map_err(|error| Report::new(Kind::Bug, error.to_string()))?;
         return out.line(text);

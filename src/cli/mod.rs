@@ -10,6 +10,7 @@ mod key;
 mod kit;
 mod ls;
 mod out;
+mod plain;
 mod snapshots;
 mod sync;
 

@@ -48,6 +48,9 @@ struct Printer {
 /// Lists the restore points.
 pub async fn print(args: &Snapshots, frame: &Frame) -> Verdict {
     let target = frame.target(&args.access, &args.src)?;
+    if target.unlocker.is_none() {
+        return super::plain::snapshots(args, &target, frame).await;
+    }
     let vault = frame.vault_only(&target).await?;
     let mut printer = Printer { out: stdout(), json: args.json, lines: 0, damaged: 0 };
     for id in rescues(&vault, &frame.stop).await? {
@@ -134,7 +137,7 @@ impl Line {
             bytes: directory.state.bytes,
             pod: directory.labels.pod.clone(),
             epoch: directory.epoch,
-            flags: names.chain(follows.map(|_| "rescue")).collect(),
+            flags: names.chain(follows.map(|_| if only_closes(directory) { "closed" } else { "rescue" })).collect(),
             follows,
         }
     }

@@ -6,7 +6,7 @@ use crate::config::At;
 use crate::disk::{Skips, Volume};
 use crate::fault::{Kind, Report};
 use crate::plan::{HoldReason, RestoreAction};
-use crate::push::{self, CaptureOptions, Ending, Push, push};
+use crate::push::{self, CaptureOptions, Ending, PlainOptions, Push, push};
 use crate::remote::session::Local;
 use crate::restore::{self, Restore, restore};
 use crate::store::Requests;
@@ -30,6 +30,7 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
     let request = Push {
         bucket,
         unlocker,
+        plain: PlainOptions { delete_foreign: args.delete_foreign, trust_manifest: args.trust_manifest },
         local: &local,
         capture: CaptureOptions {
             filter,
@@ -76,6 +77,21 @@ fn say_pushed(outcome: &push::Outcome, place: &str) {
         if held.replacing > 0 {
             tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
         }
+    }
+    if outcome.edited > 0 {
+        tracing::warn!(
+            objects = outcome.edited,
+            "changed at the remote by another program: they stay, and so do the local files; `remote-to-local-sync` takes them over"
+        );
+    }
+    if outcome.conflicts > 0 {
+        tracing::warn!(
+            files = outcome.conflicts,
+            "not stored, because another program's object has their name; -f replaces it, `remote-to-local-sync` takes it over"
+        );
+    }
+    if outcome.foreign > 0 {
+        tracing::info!(objects = outcome.foreign, "of other programs; left alone unless --delete-foreign");
     }
     let word = match (outcome.dry_run, outcome.published, outcome.ending()) {
         (true, ..) => "dry run: would push",
@@ -171,6 +187,7 @@ pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Re
         delete: !args.no_delete,
         force: args.force_delete_local_dir,
         adopt: args.adopt,
+        trust_manifest: args.trust_manifest,
         claim: args.claim.then(|| takeover(&args.takeover)),
         allow_empty: args.allow_empty,
         owners: args.owners == Owners::Auto,

@@ -37,6 +37,23 @@ pub(super) struct RawUnlock {
     pub password_file: Option<String>,
 }
 
+/// `ENCRYPTED_*` and `-e` as rclone reads them. No `Debug`: some of it is secret.
+#[derive(Deserialize)]
+pub(super) struct RawRcloneCrypt {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub remote: Option<String>,
+    pub password: Option<String>,
+    pub password_file: Option<String>,
+    pub password2: Option<String>,
+    pub password2_file: Option<String>,
+    pub filename_encryption: Option<String>,
+    pub directory_name_encryption: Option<String>,
+    pub filename_encoding: Option<String>,
+    pub suffix: Option<String>,
+    pub no_data_encryption: Option<String>,
+}
+
 /// Reads the remote's options. `None` cannot happen (every field is an optional text, every key is known and single),
 /// and envy's own message could quote a value.
 pub(super) fn remote(options: &Options) -> Option<RawRemote> {
@@ -47,4 +64,9 @@ pub(super) fn remote(options: &Options) -> Option<RawRemote> {
 /// Reads the encryption's options, behind either of its prefixes.
 pub(super) fn unlock(options: &Options, prefix: &str) -> Option<RawUnlock> {
     envy::prefixed(prefix).from_iter(options.pairs(&[env::ENCRYPTED])).ok()
+}
+
+/// Reads the encryption's options in rclone's meaning.
+pub(super) fn rclone_crypt(options: &Options) -> Option<RawRcloneCrypt> {
+    envy::prefixed(env::ENCRYPTED_PREFIX).from_iter(options.pairs(&[env::RCLONE_CRYPT])).ok()
 }

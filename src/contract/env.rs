@@ -229,6 +229,7 @@ pub const ENCRYPTED_IDLE: &[&str] = &[
     "no_data_encryption",
     "pass_bad_blocks",
     "password2",
+    "password2_file",
     "remote",
     "server_side_across_configs",
     "show_mapping",
@@ -236,3 +237,23 @@ pub const ENCRYPTED_IDLE: &[&str] = &[
     "suffix",
     "type",
 ];
+
+/// Options of the encryption that have an effect on reading what rclone crypt wrote.
+pub const RCLONE_CRYPT: &[&str] = &[
+    "directory_name_encryption",
+    "filename_encoding",
+    "filename_encryption",
+    "no_data_encryption",
+    "password",
+    "password_file",
+    "password2",
+    "password2_file",
+    "remote",
+    "suffix",
+    "type",
+];
+/// Options of rclone crypt that mean nothing to a reader; accepted with a warning.
+pub const RCLONE_CRYPT_IDLE: &[&str] =
+    &["description", "pass_bad_blocks", "server_side_across_configs", "show_mapping", "strict_names"];
+/// Options of rclone crypt whose value never comes by flag.
+pub const RCLONE_CRYPT_SECRETS: &[&str] = &["password", "password2"];

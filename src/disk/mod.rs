@@ -23,6 +23,7 @@ mod xattr;
 
 pub use error::{DiskError, Facts};
 pub use metadata::PlaceSkips;
+pub use names::{NameSorter, SortedNames};
 pub use place::{PlaceOptions, Placer};
 pub use placed::PlacedFile;
 pub use read::SourceFile;

@@ -14,7 +14,7 @@ const RUN_READ_BYTES: usize = 16 << 10;
 const LENGTH_BYTES: usize = 2;
 
 /// Collects names.
-pub(super) struct NameSorter<'a> {
+pub struct NameSorter<'a> {
     block: Block,
     limit: usize,
     spill: &'a Path,
@@ -32,13 +32,14 @@ struct Block {
 
 impl<'a> NameSorter<'a> {
     /// At most `limit` bytes are held in memory; more go to a temporary file in `spill`.
-    pub(super) fn new(limit: usize, spill: &'a Path) -> NameSorter<'a> {
+    pub fn new(limit: usize, spill: &'a Path) -> NameSorter<'a> {
         // Offsets are 32 bits wide.
         let limit = limit.min(1 << 30);
         NameSorter { block: Block::default(), limit, spill, file: None, runs: Vec::new(), end: 0 }
     }
 
-    pub(super) fn add(&mut self, name: &[u8]) -> io::Result<()> {
+    /// Adds one name.
+    pub fn add(&mut self, name: &[u8]) -> io::Result<()> {
         let length = u16::try_from(name.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidFilename))?;
         self.block.starts.push(self.block.arena.len() as u32);
         self.block.arena.extend_from_slice(&length.to_le_bytes());
@@ -46,7 +47,8 @@ impl<'a> NameSorter<'a> {
         if self.block.held() > self.limit { self.spill_run() } else { Ok(()) }
     }
 
-    pub(super) fn finish(mut self) -> io::Result<SortedNames> {
+    /// Turns to reading.
+    pub fn finish(mut self) -> io::Result<SortedNames> {
         if self.runs.is_empty() {
             self.block.sort();
             self.block.arena.shrink_to_fit();
@@ -108,7 +110,7 @@ impl Block {
 }
 
 /// Names in byte order, each once.
-pub(super) struct SortedNames(Source);
+pub struct SortedNames(Source);
 
 enum Source {
     Memory { block: Block, next: usize },
@@ -117,7 +119,7 @@ enum Source {
 
 impl SortedNames {
     /// Puts the next name into `name`, which must hold the one before it; false after the last.
-    pub(super) fn next(&mut self, name: &mut Vec<u8>) -> io::Result<bool> {
+    pub fn next(&mut self, name: &mut Vec<u8>) -> io::Result<bool> {
         match &mut self.0 {
             Source::Memory { block, next } => {
                 while let Some(start) = block.starts.get(*next) {

@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The remote is proven empty and the caller does not accept that.
     #[error("the remote is empty: there is nothing to restore")]
     RemoteEmpty,
+    /// An older state of a plain remote was asked for.
+    #[error("a remote without encryption keeps only its newest state: there are no restore points")]
+    NoPoints,
     /// A restore would delete much.
     #[error("the restore would delete {count} of {of} local entries")]
     MassDelete {
@@ -132,6 +135,9 @@ impl Fault for Refusal {
             }
             Refusal::RemoteEmpty => {
                 "check -s/--src; with --allow-empty=true (the default) an application may start on an empty remote"
+            }
+            Refusal::NoPoints => {
+                "leave out --at. With a key (ENCRYPTED_PASSWORD) every push makes a restore point; a bucket with versioning keeps old objects itself"
             }
             Refusal::MassDelete { .. } => "--no-delete (-x) keeps them; --force-delete-local-dir (-n) deletes them",
         };
@@ -271,6 +277,35 @@ pub enum Begun {
     Merge,
 }
 
+impl Begun {
+    /// What the restore about to be begun is.
+    pub fn of(action: RestoreAction, fresh: bool) -> Begun {
+        match action {
+            RestoreAction::Merge => Begun::Merge,
+            _ if fresh => Begun::Fresh,
+            _ => Begun::Update,
+        }
+    }
+
+    /// The word that a marker holds.
+    pub fn word(self) -> &'static str {
+        match self {
+            Begun::Fresh => "fresh",
+            Begun::Update => "update",
+            Begun::Merge => "merge",
+        }
+    }
+
+    /// What a marker says.
+    pub fn of_word(word: &[u8]) -> Begun {
+        match word {
+            b"fresh" => Begun::Fresh,
+            b"merge" => Begun::Merge,
+            _ => Begun::Update,
+        }
+    }
+}
+
 /// What a restore finds: the rows of the restart table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoreFacts {
@@ -307,6 +342,17 @@ pub enum RestoreAction {
     Merge,
     /// Make the volume equal to the remote, whatever it holds.
     Replace,
+}
+
+impl RestoreAction {
+    /// Whether local entries that are not wanted are removed.
+    pub fn removes(self, delete: bool, adopt: bool) -> bool {
+        match self {
+            RestoreAction::Merge => false,
+            RestoreAction::Restore => delete && !adopt,
+            _ => delete,
+        }
+    }
 }
 
 /// Decides by the restart table.

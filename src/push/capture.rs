@@ -468,7 +468,7 @@ fn blocks_before(indexed: &Indexed) -> Option<(u8, &Indexed)> {
 
 /// What the index may remember of a local file. A change within the clock's tick after we looked would leave the same
 /// change time, so a file changed just now is not remembered, and looked at again by the next push.
-fn settled_stamp(found: &Found) -> Option<LocalStamp> {
+pub fn settled_stamp(found: &Found) -> Option<LocalStamp> {
     const TICK_MS: i64 = 50;
     let ctime = found.identity.ctime;
     let changed_ms = ctime.seconds.saturating_mul(1000) + i64::from(ctime.nanos / 1_000_000);

@@ -9,30 +9,32 @@ mod assemble;
 mod batch;
 mod capture;
 mod copy;
+mod error;
 mod merge;
 mod outcome;
 mod pipeline;
+mod plain;
 mod rescue;
 mod spool;
 
 pub use capture::CaptureOptions;
+pub use error::PushError;
 pub use outcome::{Ending, Held, Outcome};
+pub use plain::PlainOptions;
 pub use rescue::Rescue;
 
 use self::assemble::{Assembled, Assembly};
 use self::batch::Memo;
 use self::capture::{Capture, CaptureReport};
 use self::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
-use crate::disk::{DiskError, Scan, ScanOptions};
-use crate::fault::{Fault, Kind};
+use crate::disk::{Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
-use crate::remote::session::{Local, Memory, SessionError, probe_new};
-use crate::runtime::{Closed, Stop, Stopped, clock, compute, limits, ordered};
+use crate::remote::session::{Local, Memory, probe_new};
+use crate::runtime::{Stop, clock, compute, limits, ordered};
 use crate::seal::Unlocker;
 use crate::store::{Bucket, Fencing};
 use crate::telemetry::Progress;
 use crate::vault::directory::{Directory, Flags, Labels, State};
-use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
@@ -45,8 +47,10 @@ use crate::vault::writer::{Base, Takeover, Writer};
 pub struct Push<'a> {
     /// Where to.
     pub bucket: Bucket,
-    /// With which key.
-    pub unlocker: Unlocker,
+    /// With which key; none for the plain layout.
+    pub unlocker: Option<Unlocker>,
+    /// What only the plain layout is asked.
+    pub plain: PlainOptions,
     /// From where.
     pub local: &'a Local,
     /// How files are read.
@@ -69,84 +73,25 @@ pub struct Push<'a> {
     pub progress: Progress,
 }
 
-/// Why a push failed.
-#[derive(Debug, thiserror::Error)]
-pub enum PushError {
-    /// A valve.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The volume.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The vault.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// What the volume remembers.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    /// The local index or spool.
-    #[error(transparent)]
-    Index(#[from] IndexError),
-    /// Another writer took over while this one pushed.
-    #[error("{error}; {rescue}")]
-    Overtaken {
-        /// Who, and when.
-        error: Box<VaultError>,
-        /// What became of this push.
-        rescue: Rescue,
-    },
-    /// Asked to stop.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// A later stage failed; its error is reported instead of this one.
-    #[error("the next stage has stopped")]
-    NextStage,
-}
-
-impl From<Closed> for PushError {
-    fn from(_: Closed) -> PushError {
-        PushError::NextStage
-    }
-}
-
-impl Fault for PushError {
-    fn kind(&self) -> Kind {
-        match self {
-            PushError::Refused(error) => error.kind(),
-            PushError::Disk(error) => error.kind(),
-            PushError::Vault(error) => error.kind(),
-            PushError::Session(error) => error.kind(),
-            PushError::Index(_) => Kind::Volume,
-            PushError::Overtaken { error, .. } => error.kind(),
-            PushError::Stopped(_) => Kind::Unfinished,
-            PushError::NextStage => Kind::Bug,
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        match self {
-            PushError::Refused(error) => error.hint(),
-            PushError::Disk(error) => error.hint(),
-            PushError::Vault(error) => error.hint(),
-            PushError::Session(error) => error.hint(),
-            PushError::Index(_) => {
-                Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
-            }
-            PushError::Overtaken { rescue, .. } => Some(rescue.hint()),
-            PushError::Stopped(_) => Some("nothing was published; run again".into()),
-            PushError::NextStage => None,
-        }
-    }
-}
-
 /// Pushes once.
 pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     let began = clock::now();
-    let (vault, newest, probed) = match open(&request.bucket, &request.unlocker, stop).await? {
+    let mut outcome = match &request.unlocker {
+        Some(unlocker) => push_sealed(request, unlocker, stop).await?,
+        None => plain::push(request, stop).await?,
+    };
+    outcome.requests = request.bucket.requests();
+    outcome.elapsed = clock::now().duration_since(began);
+    Ok(outcome)
+}
+
+/// A push to a vault.
+async fn push_sealed(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<Outcome, PushError> {
+    let (vault, newest, probed) = match open(&request.bucket, unlocker, stop).await? {
         Presence::Vault(vault, newest) => (*vault, newest, None),
         Presence::ProvenEmpty if request.dry_run => return dry_first(request, stop),
         Presence::ProvenEmpty => {
-            let (vault, fencing) = first_vault(request, stop).await?;
+            let (vault, fencing) = first_vault(request, unlocker, stop).await?;
             (vault, None, Some(fencing))
         }
     };
@@ -171,8 +116,6 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
         memory.forget_restore()?;
     }
     outcome.new_vault = probed.is_some();
-    outcome.requests = request.bucket.requests();
-    outcome.elapsed = clock::now().duration_since(began);
     Ok(outcome)
 }
 
@@ -207,9 +150,9 @@ fn dry_first(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     Ok(outcome)
 }
 
-async fn first_vault(request: &Push<'_>, stop: &Stop) -> Result<(Vault, Fencing), PushError> {
+async fn first_vault(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<(Vault, Fencing), PushError> {
     let fencing = probe_new(&request.bucket, stop).await?;
-    let vault = create(&request.bucket, &request.unlocker, stop).await?;
+    let vault = create(&request.bucket, unlocker, stop).await?;
     tracing::info!(remote = %request.bucket.describe(), slot = %vault.slot, "made a new vault");
     Ok((vault, fencing))
 }
@@ -324,12 +267,9 @@ async fn read_and_pack(
     let outbox = (!request.dry_run).then_some(outbox);
     let packer = Packer::new(identity, outbox, memo, &spill);
     let vault = memory.vault.clone();
-    let (fencing, receipt) = match &writer {
-        Some(writer) => (writer.fencing, Some(Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) })),
-        None => (Fencing::Strict, None),
-    };
-    // From the first stored pack on, a crash leaves objects that no commit lists: the next process then claims anew.
-    let before_first = || receipt.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
+    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, tree_seq));
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
     let read = compute("read the volume", move || capture.run(scan, index));
     let pack = compute("pack", move || packer.run(receiver));
     let upload = upload_all(&vault, fencing, uploads, before_first, stop);
@@ -344,9 +284,15 @@ async fn read_and_pack(
     Ok((report, packed))
 }
 
+/// What is remembered from the first stored object on: a crash then leaves objects that no commit lists, under names that
+/// must not be used again, and so the next process claims anew.
+fn unclean(memory: &Memory, writer: &Writer, tree_seq: u64) -> Receipt {
+    Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) }
+}
+
 /// Makes the next commit's content and the next index.
 async fn assemble(
-    memory: &Memory,
+    memory: &mut Memory,
     tree_seq: u64,
     identity: PackIdentity,
     packed: Packed,
@@ -369,8 +315,11 @@ async fn assemble(
         deletes,
         outbox: (!dry).then_some(outbox),
     };
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, tree_seq));
+    let vault = memory.vault.clone();
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
     let work = compute("assemble the commit", move || assembly.run());
-    let (assembled, uploaded) = futures::join!(work, upload_all(&memory.vault, fencing, uploads, || Ok(()), stop));
+    let (assembled, uploaded) = futures::join!(work, upload_all(&vault, fencing, uploads, before_first, stop));
     uploaded?;
     let assembled = assembled?;
     if let Some(writer) = writer {

@@ -48,6 +48,12 @@ pub struct Outcome {
     pub skips: Skips,
     /// Deletes that wait.
     pub held: Option<Held>,
+    /// Plain layout: objects that other programs changed while the local file stayed; both are kept.
+    pub edited: u64,
+    /// Plain layout: objects that belong to nobody here.
+    pub foreign: u64,
+    /// Plain layout: local files that were not stored, because another program's object has their name.
+    pub conflicts: u64,
     /// Requests made.
     pub requests: Requests,
     /// How long it took.
@@ -74,6 +80,7 @@ impl Outcome {
         match self.held {
             Some(Held { reason: HoldReason::Fuse, .. }) => Ending::Partial(Kind::Refused),
             Some(Held { reason: HoldReason::PartialListing, .. }) => Ending::Partial(Kind::Unfinished),
+            _ if self.conflicts > 0 => Ending::Partial(Kind::Refused),
             _ if left_out > 0 => Ending::Partial(Kind::Unfinished),
             _ => Ending::Complete,
         }

@@ -157,6 +157,7 @@ mod tests {
             assert_eq!(to_disk(standard.as_bytes()), disk, "{standard}");
         }
         assert_eq!(to_disk(b"odd\xff"), b"odd\xff");
+        assert_eq!(to_disk("x‛FF".as_bytes()), "x‛‛FF".as_bytes(), "hexadecimal is a store's spelling alone");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What lies at a remote, and what a volume remembers of it. It refuses what it cannot name; it never writes, and never
 //! takes what a store says as a reason to do without encryption.
 
+pub mod plain;
 pub mod session;
 
 use crate::fault::{Fault, Kind};
@@ -62,7 +63,7 @@ impl Fault for RemoteError {
             RemoteError::Vault(error) => error.hint(),
             RemoteError::NoKey => Some(
                 "make a key with `key generate`, keep a copy of it apart from this machine, and set ENCRYPTED_PASSWORD to it \
-                 (or ENCRYPTED_PASSWORD_FILE to a file that holds it); storing without encryption is not offered yet"
+                 (or ENCRYPTED_PASSWORD_FILE to a file that holds it)"
                     .into(),
             ),
             RemoteError::Nothing { .. } => {

@@ -296,21 +296,12 @@ impl Memory {
 
     /// Notes that a restore has begun.
     pub fn begin_restore(&self, begun: Begun) -> Result<(), SessionError> {
-        let word = match begun {
-            Begun::Fresh => "fresh",
-            Begun::Update => "update",
-            Begun::Merge => "merge",
-        };
-        Ok(self.state.write(RESTORING, word.as_bytes())?)
+        Ok(self.state.write(RESTORING, begun.word().as_bytes())?)
     }
 
     /// A restore that was begun and not finished.
     pub fn interrupted_restore(&self) -> Result<Option<Begun>, SessionError> {
-        Ok(self.state.read(RESTORING)?.map(|word| match &word[..] {
-            b"fresh" => Begun::Fresh,
-            b"merge" => Begun::Merge,
-            _ => Begun::Update,
-        }))
+        Ok(self.state.read(RESTORING)?.as_deref().map(Begun::of_word))
     }
 
     /// What is here is a state of its own now, whatever a restore meant to make of it.

@@ -7,6 +7,7 @@
 
 mod outcome;
 mod pipeline;
+mod plain;
 mod survey;
 
 pub use outcome::Outcome;
@@ -15,7 +16,9 @@ use self::pipeline::Filler;
 use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
+use crate::plain::error::PlainError;
 use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
+use crate::remote::plain::PlainStateError;
 use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
 use crate::runtime::{Stop, Stopped, clock, compute, limits};
 use crate::seal::Unlocker;
@@ -38,8 +41,10 @@ use std::path::{Path, PathBuf};
 pub struct Restore {
     /// From where.
     pub bucket: Bucket,
-    /// With which key.
-    pub unlocker: Unlocker,
+    /// With which key; none for the plain layout.
+    pub unlocker: Option<Unlocker>,
+    /// Do not list a plain remote: what its manifest says is there.
+    pub trust_manifest: bool,
     /// To where.
     pub target: PathBuf,
     /// Where receipt and index lie; on the volume if not given.
@@ -88,6 +93,9 @@ pub enum RestoreError {
     /// The local index or spool.
     #[error(transparent)]
     Index(#[from] IndexError),
+    /// The plain layout.
+    #[error(transparent)]
+    Plain(#[from] PlainError),
     /// The volume is too small.
     #[error("the restore needs {needed} bytes, but {path} has {available} available")]
     NoSpace {
@@ -103,6 +111,15 @@ pub enum RestoreError {
     Stopped(#[from] Stopped),
 }
 
+impl From<PlainStateError> for RestoreError {
+    fn from(error: PlainStateError) -> RestoreError {
+        match error {
+            PlainStateError::Disk(error) => RestoreError::Disk(error),
+            PlainStateError::Plain(error) => RestoreError::Plain(error),
+        }
+    }
+}
+
 impl Fault for RestoreError {
     fn kind(&self) -> Kind {
         match self {
@@ -110,6 +127,7 @@ impl Fault for RestoreError {
             RestoreError::Disk(error) => error.kind(),
             RestoreError::Vault(error) => error.kind(),
             RestoreError::Session(error) => error.kind(),
+            RestoreError::Plain(error) => error.kind(),
             RestoreError::Index(_) | RestoreError::NoSpace { .. } => Kind::Volume,
             RestoreError::Stopped(_) => Kind::Unfinished,
         }
@@ -121,6 +139,7 @@ impl Fault for RestoreError {
             RestoreError::Disk(error) => error.hint(),
             RestoreError::Vault(error) => error.hint(),
             RestoreError::Session(error) => error.hint(),
+            RestoreError::Plain(error) => error.hint(),
             RestoreError::Index(_) => {
                 Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
             }
@@ -136,13 +155,9 @@ impl Fault for RestoreError {
 pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
     let began = clock::now();
     check_root(request)?;
-    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
-    let mut outcome = match open(&request.bucket, &request.unlocker, stop).await? {
-        Presence::ProvenEmpty => empty,
-        Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
-            Some(head) => restore_from(request, *vault, head, stop).await?,
-            None => empty,
-        },
+    let mut outcome = match &request.unlocker {
+        Some(unlocker) => restore_sealed(request, unlocker, stop).await?,
+        None => plain::restore(request, stop).await?,
     };
     if outcome.action.is_none() && !request.allow_empty {
         return Err(Refusal::RemoteEmpty.into());
@@ -150,6 +165,18 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
     outcome.requests = request.bucket.requests();
     outcome.elapsed = clock::now().duration_since(began);
     Ok(outcome)
+}
+
+/// A restore from a vault.
+async fn restore_sealed(request: &Restore, unlocker: &Unlocker, stop: &Stop) -> Result<Outcome, RestoreError> {
+    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
+    match open(&request.bucket, unlocker, stop).await? {
+        Presence::ProvenEmpty => Ok(empty),
+        Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
+            Some(head) => restore_from(request, *vault, head, stop).await,
+            None => Ok(empty),
+        },
+    }
 }
 
 /// The first look at the target, before the remote is asked and before the directory is made.
@@ -207,7 +234,9 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
         ..Outcome::default()
     };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
-        return finish_without_change(request, &mut memory, head, outcome, stop).await;
+        // An older state that is there already is not the newest: as where it is restored, nothing is claimed for it.
+        let claim = request.claim.filter(|_| !request.dry_run && point.is_none());
+        return finish_without_change(request, claim, &mut memory, head, outcome, stop).await;
     }
     let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
         None => (head, None),
@@ -258,12 +287,13 @@ fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
 /// The volume stays as it is; a wanted claim is taken all the same.
 async fn finish_without_change(
     request: &Restore,
+    claim: Option<Takeover>,
     memory: &mut Memory,
     head: Commit,
     outcome: Outcome,
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
-    if let Some(policy) = request.claim.filter(|_| !request.dry_run) {
+    if let Some(policy) = claim {
         let tree_seq = memory.receipt.as_ref().map_or(head.seq, |receipt| receipt.tree_seq);
         let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
         let receipt = memory.receipt_of(&writer, tree_seq, false);
@@ -294,11 +324,7 @@ async fn execute(
         let what = FormatError::Invalid("the tree it leaves has other totals than it says");
         return Err(VaultError::corrupt(object, what).into());
     }
-    let removing = match plan.action {
-        RestoreAction::Merge => false,
-        RestoreAction::Restore => request.delete && !request.adopt,
-        _ => request.delete,
-    };
+    let removing = plan.action.removes(request.delete, request.adopt);
     check_valves(request, local, &survey, removing)?;
     outcome.kept = survey.kept;
     outcome.placed = survey.place;
@@ -307,11 +333,7 @@ async fn execute(
         outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
         return Ok(outcome);
     }
-    memory.begin_restore(match plan.action {
-        RestoreAction::Merge => Begun::Merge,
-        _ if plan.fresh => Begun::Fresh,
-        _ => Begun::Update,
-    })?;
+    memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
     outcome.removed = clear_way(local, &survey, removing)?;
     let header = IndexHeader { vault_id: memory.vault.id, seq, hash, inline_base: 0 };
     outcome.skipped = fill(request, local, memory, survey, &header, plan.fresh, stop).await?;

@@ -98,3 +98,15 @@ pub const NAMED_DAMAGE: usize = 1000;
 pub const CHECK_FRAMES: usize = 2 << 20;
 /// Skipped paths that are kept by name for the report; the rest are only counted.
 pub const NAMED_SKIPS: usize = 20;
+/// One part of a large object of the plain layout; more where an object would have too many parts.
+pub const UPLOAD_PART_BYTES: usize = 8 << 20;
+/// Parts under way at once hold this much together.
+pub const UPLOAD_PARTS_BYTES: usize = 16 << 20;
+/// Small objects of the plain layout under way at once; each is one request.
+pub const FILES_IN_FLIGHT: usize = 32;
+/// Bytes that files of the plain layout hold at once while they are on their way.
+pub const FILES_BYTES: usize = 24 << 20;
+/// A base of the manifest is written when this many deltas follow the last one.
+pub const MANIFEST_DELTAS: u64 = 64;
+/// A base of the manifest is also written when the deltas after the last one hold this much.
+pub const MANIFEST_DELTA_BYTES: u64 = 8 << 20;

@@ -53,3 +53,41 @@ pub fn checksum(bytes: &[u8]) -> [u8; 8] {
     sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
     sum
 }
+
+/// Length of a part of a [`FileDigest`]; the last may be shorter.
+pub const DIGEST_PART_BYTES: usize = 8 << 20;
+
+/// The unkeyed identity of a file's content, for stores that keep it in the open: BLAKE3 of the content, or, where it is
+/// longer than one part, of its parts' BLAKE3 digests; the first 16 bytes.
+#[derive(Debug, Clone, Default)]
+pub struct FileDigest {
+    parts: Vec<[u8; 32]>,
+}
+
+impl FileDigest {
+    /// Of a content that is no longer than one part.
+    pub fn of(content: &[u8]) -> ShortId {
+        let mut digest = FileDigest::default();
+        digest.push(content);
+        digest.finish()
+    }
+
+    /// Adds the next part: [`DIGEST_PART_BYTES`], or what is left at the end.
+    pub fn push(&mut self, part: &[u8]) {
+        self.parts.push(*blake3::hash(part).as_bytes());
+    }
+
+    /// Adds parts that were digested elsewhere.
+    pub fn append(&mut self, next: FileDigest) {
+        self.parts.extend(next.parts);
+    }
+
+    /// The identity of all parts.
+    pub fn finish(&self) -> ShortId {
+        match self.parts.as_slice() {
+            [] => ContentId(*blake3::hash(&[]).as_bytes()).short(),
+            [one] => ContentId(*one).short(),
+            parts => ContentId(*blake3::hash(parts.as_flattened()).as_bytes()).short(),
+        }
+    }
+}

@@ -89,7 +89,11 @@ pub(super) struct Got {
     /// The S3 error code; empty when the answer has none.
     pub(super) code: String,
     pub(super) message: String,
-    pub(super) etag: bool,
+    pub(super) etag: Option<String>,
+    /// What rclone and others call `mtime`.
+    pub(super) mtime: Option<String>,
+    /// What mc leaves.
+    pub(super) mc_attrs: Option<String>,
     pub(super) length: Option<u64>,
     /// First byte, last byte and whole length of a part.
     pub(super) part: Option<(u64, u64, u64)>,
@@ -129,12 +133,15 @@ impl HttpTransport for Recording {
                 Ok(Response::from_parts(parts, replay(body)))
             }
             Err(lost) => {
+                let temporary = lost.temporary;
                 if operation.is_some() {
                     exchange.answer = Some(Err(lost));
                 } else {
                     exchange.credentials = Some(Lost { text: format!("{host}: {}", lost.text), ..lost });
                 }
-                Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer came"))
+                let error = opendal::Error::new(ErrorKind::Unexpected, "no whole answer came");
+                // Only uploads in parts are tried again by OpenDAL; all else is judged and tried again here.
+                Err(if temporary { error.set_temporary() } else { error })
             }
         }
     }
@@ -159,7 +166,9 @@ impl Recording {
             status: parts.status.as_u16(),
             code,
             message,
-            etag: parts.headers.contains_key(header::ETAG),
+            etag: text(&parts.headers, header::ETAG.as_str()),
+            mtime: text(&parts.headers, "x-amz-meta-mtime"),
+            mc_attrs: text(&parts.headers, "x-amz-meta-mc-attrs"),
             length,
             part: part(&parts.headers),
             body,
@@ -255,6 +264,10 @@ fn error_in(body: &[u8]) -> (String, String) {
         Some(plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
     };
     (inside("Code").unwrap_or_default(), inside("Message").unwrap_or_default())
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 fn number(headers: &HeaderMap, name: header::HeaderName) -> Option<u64> {

@@ -5,7 +5,9 @@
 //! crash before the link leaves a temporary file that no list shows; after it, the object.
 
 use super::error::{Asked, StoreError};
+use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed};
+use crate::tree::Timestamp;
 use bytes::Bytes;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -85,6 +87,19 @@ impl Local {
         }
     }
 
+    /// Deletes a file, and the folders that it leaves empty.
+    pub(super) fn delete_with_folders(&self, asked: &Asked) -> Result<(), StoreError> {
+        self.delete(asked)?;
+        let mut above = Path::new(&asked.key).parent();
+        while let Some(folder) = above.filter(|folder| !folder.as_os_str().is_empty()) {
+            if fs::remove_dir(self.folder.join(folder)).is_err() {
+                break;
+            }
+            above = folder.parent();
+        }
+        Ok(())
+    }
+
     pub(super) fn size(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
         match fs::metadata(self.path(&asked.key)) {
             Ok(meta) if meta.is_file() => Ok(Some(meta.len())),
@@ -99,6 +114,36 @@ impl Local {
         let mut children = children(&self.path(&asked.key)).map_err(|error| failed(asked, &error))?;
         children.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(children)
+    }
+
+    /// The objects directly in a folder, under their names, and the folders in it. A name that is no text is not an
+    /// object's.
+    pub(super) fn objects(&self, asked: &Asked) -> Result<(Vec<Object>, Vec<String>), StoreError> {
+        objects(&self.path(&asked.key)).map_err(|error| failed(asked, &error))
+    }
+
+    pub(super) fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {
+        let meta = fs::metadata(self.path(&asked.key)).map_err(|error| failed(asked, &error))?;
+        let bytes = self.get(asked, range)?;
+        let about = About { mtime: Some(time_of(&meta)), mode: None };
+        Ok(Fetched { bytes, mark: mark_of(&meta), about })
+    }
+
+    pub(super) fn put_file(&self, asked: &Asked, body: &[u8], mtime: Timestamp) -> Result<Mark, StoreError> {
+        let sent = self.begin(asked)?;
+        let outcome = sent.append(body).and_then(|()| sent.finish(&self.path(&asked.key), mtime));
+        outcome.map_err(|error| failed(asked, &error))
+    }
+
+    /// A file that is written piece by piece and appears when it is finished.
+    pub(super) fn begin(&self, asked: &Asked) -> Result<LocalSending, StoreError> {
+        let target = self.path(&asked.key);
+        let parent = target.parent().unwrap_or(&self.folder);
+        make_folders(parent).map_err(|error| failed(asked, &error))?;
+        let random = super::random_name().map_err(|error| failed(asked, &error))?;
+        let path = parent.join(format!("{TEMPORARY}{random}"));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        Ok(LocalSending { file: file.map_err(|error| failed(asked, &error))?, path })
     }
 
     /// The smallest name directly inside a folder, without a look at all the others.
@@ -127,6 +172,87 @@ impl Local {
             }
         }
     }
+}
+
+/// A file under way; dropped unfinished, it takes itself away.
+#[derive(Debug)]
+pub(super) struct LocalSending {
+    file: File,
+    path: PathBuf,
+}
+
+impl LocalSending {
+    pub(super) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(bytes)
+    }
+
+    /// Makes the file durable and gives it its time and name.
+    pub(super) fn finish(self, target: &Path, mtime: Timestamp) -> io::Result<Mark> {
+        let mtime = rustix::fs::Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanos) };
+        rustix::fs::futimens(&self.file, &rustix::fs::Timestamps { last_access: mtime, last_modification: mtime })?;
+        self.file.sync_all()?;
+        let mark = mark_of(&self.file.metadata()?);
+        match fs::rename(&self.path, target) {
+            // Folders that lost their last file lie in the way.
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                remove_empty(target)?;
+                fs::rename(&self.path, target)?;
+            }
+            renamed => renamed?,
+        }
+        sync_parent(target)?;
+        Ok(mark)
+    }
+}
+
+impl Drop for LocalSending {
+    fn drop(&mut self) {
+        // After the rename there is nothing left under this name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes a folder in which there are only folders.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
+fn time_of(meta: &fs::Metadata) -> Timestamp {
+    Timestamp { seconds: meta.mtime(), nanos: u32::try_from(meta.mtime_nsec()).unwrap_or(0) }
+}
+
+/// Length and time: a copy of the folder that keeps times keeps the marks.
+fn mark_of(meta: &fs::Metadata) -> Mark {
+    Mark(format!("{:x}-{:x}.{:x}", meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+fn objects(folder: &Path) -> io::Result<(Vec<Object>, Vec<String>)> {
+    let (mut files, mut folders) = (Vec::new(), Vec::new());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if absent(&error) => return Ok((files, folders)),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // Links are not followed: what they lead to is not in this folder.
+        let meta = match entry.metadata() {
+            Err(error) if absent(&error) => continue,
+            meta => meta?,
+        };
+        if meta.is_dir() {
+            folders.push(name);
+        } else if meta.is_file() && !name.starts_with(TEMPORARY) {
+            files.push(Object { key: name, size: meta.len(), mark: mark_of(&meta), modified: time_of(&meta) });
+        }
+    }
+    Ok((files, folders))
 }
 
 /// Gives the temporary file its name unless the name is taken.
@@ -224,7 +350,7 @@ fn absent(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn failed(asked: &Asked, error: &io::Error) -> StoreError {
+pub(super) fn failed(asked: &Asked, error: &io::Error) -> StoreError {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => StoreError::NotFound(Box::new(asked.clone())),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Denied {

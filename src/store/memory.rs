@@ -1,7 +1,9 @@
 //! Objects in the memory of this process: for tests and trials.
 
 use super::error::{Asked, StoreError};
+use super::objects::{Mark, Object};
 use super::{Create, Listed};
+use crate::tree::Timestamp;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -56,6 +58,25 @@ impl Memory {
         self.locked().get(key).map(|body| body.len() as u64)
     }
 
+    /// What tells the object's content from others.
+    pub(super) fn mark(&self, key: &str) -> Mark {
+        self.locked().get(key).map_or_else(Mark::default, mark)
+    }
+
+    /// All objects below a folder.
+    pub(super) fn objects(&self, folder: &str) -> Vec<Object> {
+        let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let all = self.locked();
+        let below = all.range(start.clone()..).take_while(|(key, _)| key.starts_with(&start));
+        let object = |(key, body): (&String, &Bytes)| Object {
+            key: key.clone(),
+            size: body.len() as u64,
+            mark: mark(body),
+            modified: Timestamp::default(),
+        };
+        below.map(object).collect()
+    }
+
     /// The direct children of a folder, sorted by name.
     pub(super) fn list(&self, folder: &str) -> Vec<Listed> {
         let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
@@ -68,6 +89,13 @@ impl Memory {
         }
         children.into_values().collect()
     }
+}
+
+fn mark(body: &Bytes) -> Mark {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    Mark(format!("{:016x}", hasher.finish()))
 }
 
 /// The wanted part of an object, as S3 cuts it: what exists of the range, and an error when it begins past the end.

@@ -12,11 +12,13 @@ mod http;
 mod judge;
 mod local;
 mod memory;
+mod objects;
 mod probe;
 mod s3;
 
 pub use config::{RemoteConfig, S3Config};
 pub use error::{Asked, StoreError};
+pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
 
 use self::config::{check_key, check_prefix, join};

@@ -121,10 +121,16 @@ async fn first_bytes(bucket: &Bucket, seq: Option<u64>, stop: &Stop) -> Result<O
     }
 }
 
+/// What the layout without encryption keeps at its root.
+const PLAIN_MARK: &str = ".svault-plain";
+
 /// Without vault.json the remote is empty only if a listing says so too. Slots and probes without it are what an
 /// interrupted creation leaves; anything else is somebody's.
 async fn prove_empty(bucket: &Bucket, newest: Option<String>, stop: &Stop) -> Result<Presence, VaultError> {
-    let foreign = |found: String| VaultError::NotAVault { place: bucket.describe(), found };
+    let foreign = |found: String| {
+        let found = if found == PLAIN_MARK { format!("{found}: a plain remote, without encryption") } else { found };
+        VaultError::NotAVault { place: bucket.describe(), found }
+    };
     if let Some(name) = newest {
         return Err(foreign(format!("log/{name}")));
     }

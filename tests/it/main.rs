@@ -14,6 +14,7 @@ mod longlog;
 mod machine;
 mod model;
 mod outside;
+mod plain;
 mod properties;
 mod rclone_crypt;
 mod refusals;

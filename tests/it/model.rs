@@ -5,7 +5,8 @@
 //! duplicated, dropped, or whose answer is lost; read-back and sending the same bytes again; pauses anywhere between
 //! two steps; crashes at every step, with the intent record on disk before the create and the receipt after the
 //! acknowledgement, and a restart that adopts its own commit at the head or claims; log keys deleted below the floor
-//! once T_fence has passed; a condemned object deleted after its grace; a reader that lists once and then fetches
+//! once T_fence has passed; a condemned object deleted after its grace; packs stored before their commit, rescues of fenced
+//! writers, and orphans deleted by later claims, also long after they were sent; a reader that lists once and then fetches
 //! commit by commit. Besides that reader, an observer looks at the whole store after every create.
 //!
 //! **Abstracted.** Sealing, names and contents: a commit is its salt, `prev` compares salts, a hash never collides.
@@ -16,8 +17,8 @@
 //! The take-over policy is `force`: waiting only removes behaviours. A writer that was fenced stays so until it
 //! restarts.
 //!
-//! **Not covered.** A store that breaks create-if-absent (`detect` mode) or serves stale listings; restore points,
-//! orphan collection and repacking (I4 only for what the head needs, I6); salts, counters and keys (I7, `key_gen` of
+//! **Not covered.** A store that breaks create-if-absent (`detect` mode) or serves stale listings; restore points
+//! and repacking (I4 only for what the head needs); salts, counters and keys (I7, `key_gen` of
 //! I10); a compromised writer (I8); RELEASE, PROGRESS and REVERT commits; the receipt handed from init container to
 //! sidecar; a clock that runs wrong. More than two writers, or more trouble at once than the budgets below allow.
 //!
@@ -29,13 +30,14 @@
 //! is checked along the paths and, independently of them, as "no state without a way out leaves a push undone".
 
 mod laws;
+mod orphans;
 mod protocol;
 mod world;
 
 use laws::{
     ACKED_STAYS, ADOPTION, BOTH_PUSHED, CONDEMNED_STAYS_DEAD, FENCED_STOPS, FENCING, KEY_GONE, LONE_COMMITS, LONE_NEVER_STUCK,
-    LOST_ACK, NO_FALSE_ALARM, NO_USURPER, NOTHING_MISSING, OBJECT_GONE, ONE_COMMIT_A_SEQ, ONE_WRITER_AN_EPOCH, READ_THROUGH,
-    REPLANNED, RESURRECTION,
+    LOST_ACK, NO_FALSE_ALARM, NO_USURPER, NOTHING_MISSING, OBJECT_GONE, ONE_COMMIT_A_SEQ, ONE_WRITER_AN_EPOCH, ORPHAN_GONE,
+    READ_THROUGH, REPLANNED, RESCUED, RESCUES_WHOLE, RESURRECTION, TOO_LATE, USED_STAYS,
 };
 use protocol::{Beginning, Mutation, Protocol};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
@@ -94,6 +96,12 @@ fn with_object(mutation: Mutation) -> Protocol {
     Protocol { object: true, budget, ..handover(mutation) }
 }
 
+/// A handover in the middle of pushes that store packs first, and one crash, after which a third epoch is claimed.
+fn with_packs(mutation: Mutation) -> Protocol {
+    let budget = Budget { crashes: 1, uploads: 2, sweeps: 1, ..Budget::default() };
+    Protocol { budget, ..handover(mutation) }
+}
+
 #[test]
 fn two_pods_that_start_at_once_end_with_one_owner() {
     let budget = Budget { timeouts: 1, duplicates: 1, ..Budget::default() };
@@ -135,6 +143,13 @@ fn a_reader_that_walks_the_log_during_deletion_accepts_only_the_chain() {
 #[test]
 fn a_condemned_object_is_deleted_and_never_missed() {
     keeps_the_laws(with_object(Mutation::None), &[OBJECT_GONE, FENCING, BOTH_PUSHED]);
+}
+
+#[test]
+fn what_is_cleaned_up_is_missed_by_no_commit_and_no_rescue() {
+    keeps_the_laws(with_packs(Mutation::None), &[ORPHAN_GONE, RESCUED, TOO_LATE, FENCING, BOTH_PUSHED]);
+    let budget = Budget { crashes: 1, uploads: 2, sweeps: 1, timeouts: 1, ..Budget::default() };
+    keeps_the_laws(Protocol { budget, ..handover(Mutation::None) }, &[ORPHAN_GONE, RESCUED, TOO_LATE, LOST_ACK]);
 }
 
 #[test]
@@ -202,4 +217,25 @@ fn a_restart_that_forgets_a_create_on_its_way_meets_its_own_ghost() {
 #[test]
 fn a_reader_that_does_not_verify_the_chain_accepts_a_resurrected_commit() {
     breaks(reading(Mutation::ReaderSkipsPrev), ONE_COMMIT_A_SEQ);
+}
+
+#[test]
+fn cleaning_up_what_is_unused_now_takes_what_a_commit_is_about_to_use() {
+    breaks(with_packs(Mutation::SweepsWhatIsUnusedNow), USED_STAYS);
+}
+
+#[test]
+fn cleaning_up_without_closing_the_claim_takes_what_a_late_rescue_needs() {
+    breaks(with_packs(Mutation::SweepsWithoutClosing), RESCUES_WHOLE);
+    breaks(with_packs(Mutation::SweepsRescues), RESCUES_WHOLE);
+}
+
+#[test]
+fn a_counter_that_leaves_out_the_commits_own_packs_gives_them_up() {
+    breaks(with_packs(Mutation::CountsTooLow), USED_STAYS);
+}
+
+#[test]
+fn referring_to_what_a_crash_left_refers_to_what_is_cleaned_up() {
+    breaks(with_packs(Mutation::RefersToLeftovers), USED_STAYS);
 }

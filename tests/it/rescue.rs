@@ -1,7 +1,7 @@
 //! Writers that are overtaken or killed in the middle of a push: what they had is kept or cleaned up, never in between.
 
 use crate::machine::{Machine, assert_same, noise, picture, told};
-use crate::s3::{Fault, S3, Verb};
+use crate::s3::{Fault, S3, Seen, Verb};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,24 +16,30 @@ struct Held {
 
 impl Held {
     fn push(machine: &Machine, s3: &S3, through: usize) -> Held {
+        let mut passed = 0;
+        Held::push_until(machine, s3, move |request| {
+            let pack = matches!(request.verb, Verb::Put) && request.key.contains("/obj/");
+            passed += usize::from(pack);
+            (pack && passed > through).then_some(Fault::Status(503, "SlowDown"))
+        })
+    }
+
+    /// A push that meets such faults until it is let go; it has come to that place when it is answered with "later".
+    fn push_until(machine: &Machine, s3: &S3, mut fault: impl FnMut(&Seen) -> Option<Fault> + Send + 'static) -> Held {
         let go = Arc::new(AtomicBool::new(false));
         let (reached, wait) = mpsc::channel();
-        let (mut passed, let_go) = (0, Arc::clone(&go));
-        s3.faults(move |request| {
-            let pack = matches!(request.verb, Verb::Put) && request.key.contains("/obj/");
-            if !pack || let_go.load(Ordering::SeqCst) {
-                return Fault::None;
+        let let_go = Arc::clone(&go);
+        s3.faults(move |request| match fault(request).filter(|_| !let_go.load(Ordering::SeqCst)) {
+            Some(later @ Fault::Status(..)) => {
+                let _ = reached.send(());
+                later
             }
-            passed += 1;
-            if passed <= through {
-                return Fault::None;
-            }
-            let _ = reached.send(());
-            Fault::Status(503, "SlowDown")
+            Some(fault) => fault,
+            None => Fault::None,
         });
         let args = ["sync-to-remote", "-s", "volume", "-d", machine.path, "--takeover=force"];
         let child = machine.command(&args).stderr(Stdio::piped()).spawn().expect("the program starts");
-        wait.recv_timeout(Duration::from_secs(30)).expect("it comes to its packs");
+        wait.recv_timeout(Duration::from_secs(30)).expect("it comes to that place");
         Held { child, go }
     }
 
@@ -195,6 +201,8 @@ fn what_a_killed_push_left_is_gone_after_the_next_but_one_claim() {
     assert!(machine.at("oldest/goes").exists() && !machine.at("oldest/packs").exists());
     let listed = machine.run(&["snapshots", "-s", machine.path]);
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("rescue"), "what closes a claim is no restore point");
+    let listed = machine.run(&["snapshots", "-s", machine.path, "--all"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).lines().any(|line| line.contains("rescue:") && line.contains("closed")));
 
     // The next push of the claim that looked through what was left says so, and the claim after it goes on from there.
     std::fs::write(machine.at("newer/more"), "more").expect("a file");
@@ -298,4 +306,49 @@ fn a_damaged_or_exchanged_rescue_is_refused_by_name() {
     s3.replace(&key(&name), whole);
     assert_eq!(machine.restore("healed", &["--at", &name]).0, 0);
     sound(&machine);
+}
+
+#[test]
+fn a_push_of_many_small_changes_that_was_killed_is_continued() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    // So small that they lie in their records, and so many and so oddly named that the records do not fit a commit.
+    let name = |i: u64| -> String { noise(i * 2, 240).iter().map(|byte| char::from(b'0' + byte % 64)).collect() };
+    let write = |seed: u64| (0..7400).for_each(|i| machine.write(&name(i), noise(i * 2 + seed, 126)));
+    write(1);
+    assert_eq!(machine.push(&[]).0, 0);
+    write(1_000_001);
+    // The part is stored, and the push does not come to know that.
+    let mut stored = false;
+    Held::push_until(&machine, &s3, move |request| match (request.verb, request.key.contains("/obj/")) {
+        (Verb::Put, true) if !stored => {
+            stored = true;
+            Some(Fault::ApplyThenDrop)
+        }
+        (Verb::Put | Verb::Get, true) => Some(Fault::Status(503, "SlowDown")),
+        _ => None,
+    })
+    .kill(&s3);
+    assert_eq!(packs(&s3).len(), 2, "a part of each push: {:?}", packs(&s3));
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && text.contains("claimed the vault"), "{text}");
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+}
+
+#[test]
+fn an_older_state_that_is_there_already_does_not_pass_for_the_newest() {
+    let machine = Machine::local();
+    for content in ["first", "second"] {
+        machine.write("file", content);
+        assert_eq!(machine.push(&[]).0, 0);
+    }
+    assert_eq!(machine.restore("older", &["--at", "2"]).0, 0);
+    let (code, text) = machine.restore("older", &["--at", "2", "--claim", "--takeover=force"]);
+    assert!(code == 0 && text.contains("already"), "{text}");
+    let push = ["sync-to-remote", "-s", "older", "-d", machine.path, "--takeover=force"];
+    let (code, text) = told(&machine.run(&push));
+    assert!(code == 0 && text.contains("changed=1"), "it is pushed as a change of the newest state: {text}");
+    assert_eq!(machine.restore("newest", &[]).0, 0);
+    assert_eq!(std::fs::read_to_string(machine.at("newest/file")).expect("a file"), "first");
 }

@@ -64,7 +64,8 @@ const LEFTOVER_EXCEPTIONS: &[(&str, &str, &str)] =
 /// Names that say nothing.
 const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager"];
 
-const DOCUMENTS: &[&str] = &["ARCHITECTURE.md", "README.md", "SECURITY.md", "CHANGELOG.md", "src/vault/FORMAT.md"];
+const DOCUMENTS: &[&str] =
+    &["ARCHITECTURE.md", "README.md", "SECURITY.md", "CHANGELOG.md", "src/plain/FORMAT.md", "src/vault/FORMAT.md"];
 
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;

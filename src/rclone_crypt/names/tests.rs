@@ -4,6 +4,7 @@ use crate::seal::RcloneKeys;
 use crate::secret::Secret;
 use crate::tree::PathError;
 use data_encoding::BASE32HEX_NOPAD;
+use proptest::prelude::{ProptestConfig, any, prop, prop_oneof, proptest};
 
 /// An obscured empty password, which gives keys of zeros: those of rclone's own tests.
 const EMPTY: &str = "YWFhYWFhYWFhYWFhYWFhYQ";
@@ -23,6 +24,10 @@ fn sealed(plain: &[u8]) -> String {
     let mut bytes = plain.to_vec();
     let padding = 16 - plain.len() % 16;
     bytes.resize(plain.len() + padding, u8::try_from(padding).unwrap());
+    sealed_blocks(bytes)
+}
+
+fn sealed_blocks(mut bytes: Vec<u8>) -> String {
     RcloneKeys::derive(&Secret::new(Vec::new()), None).seal_name(&mut bytes);
     BASE32HEX_NOPAD.encode(&bytes).to_lowercase()
 }
@@ -76,6 +81,9 @@ fn names_that_do_not_decrypt_say_why() {
         ("p0e52nreeaj0a5ea7s64m4j72s/", NameProblem::Length),
     ] {
         assert_eq!(path(&standard, key), Err(problem), "{key}");
+    }
+    for blocks in [b"padding of two\x01\x02", b"padding of none\0", b"seventeen of it\x11"] {
+        assert_eq!(path(&standard, &sealed_blocks(blocks.to_vec())), Err(NameProblem::Padding));
     }
     let longest = |bytes: usize| BASE32HEX_NOPAD.encode(&vec![0; bytes]);
     assert_eq!(path(&standard, &longest(2064)), Err(NameProblem::Length));
@@ -167,4 +175,39 @@ fn directories_are_named_apart_from_files() {
     assert_eq!(directory(&files, "1/12/").as_deref(), Some("1/12"));
     let clear = crypt(|options| options.filename_encryption = FilenameEncryption::Off);
     assert_eq!(directory(&clear, "1/a.bin").as_deref(), Some("1/a.bin"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    /// Whatever lies at the remote: no panic, and no path that leaves the volume.
+    #[test]
+    fn any_key_is_a_path_inside_or_an_error(
+        key in prop_oneof![
+            any::<String>(),
+            prop::string::string_regex("([0-9]{1,3}|!)[.][!./\u{2018}-\u{201f}\u{2400}-\u{2421}a-z0-9]{0,12}").unwrap(),
+            prop::string::string_regex("[.／‛．2EF/]{0,9}([.]bin)?").unwrap(),
+        ]
+    ) {
+        thread_local! {
+            static ALL: Vec<RcloneCrypt> = [FilenameEncryption::Standard, FilenameEncryption::Obfuscate, FilenameEncryption::Off]
+                .into_iter()
+                .flat_map(|encryption| {
+                    [FilenameEncoding::Base32, FilenameEncoding::Base64, FilenameEncoding::Base32768].map(|encoding| {
+                        crypt(|options| {
+                            options.filename_encryption = encryption;
+                            options.filename_encoding = encoding;
+                            options.directory_name_encryption = encoding != FilenameEncoding::Base64;
+                        })
+                    })
+                })
+                .collect();
+        }
+        ALL.with(|all| {
+            for path in all.iter().flat_map(|crypt| [crypt.path(&key), crypt.directory(&key)]).flatten() {
+                let mut names = path.as_bytes().split(|byte| *byte == b'/');
+                assert!(!names.any(|name| matches!(name, b"" | b"." | b"..") || name.contains(&0)), "{path}");
+            }
+        });
+    }
 }

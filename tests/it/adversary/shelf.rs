@@ -1,5 +1,6 @@
 //! The frozen vault in memory, where anybody may change what is stored.
 
+use crate::golden::sample::entry;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +11,19 @@ use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig};
 use volume_syncing_controller::telemetry::Progress;
 use volume_syncing_controller::vault::container::{HEADER_BYTES, Opened, Parts};
-use volume_syncing_controller::vault::directory::{Directory, Flags};
-use volume_syncing_controller::vault::meta::Head;
+use volume_syncing_controller::vault::directory::Directory;
+use volume_syncing_controller::vault::entry::{Content, Node, Record};
+use volume_syncing_controller::vault::meta::{Head, MetaWriter};
 use volume_syncing_controller::vault::object::{ObjectId, ObjectKind, claim_of_folder, log_seq};
 use volume_syncing_controller::vault::open::{Presence, Vault, create, open};
+use volume_syncing_controller::vault::tree::Tally;
 use volume_syncing_controller::vault::verify::{Level, verify};
 
 /// The raw key and the passphrase that open the frozen vault.
 pub const KEY: &str = "vsckey1_QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWFlaW1xdXl91jkqO";
 pub const PASSPHRASE: &str = "made up words";
-/// What a fenced writer left; the frozen vault has none, so one is put there.
-pub const FORK: &str = "fork/00000001-deadbeef/00000004";
+/// What a fenced writer left; the frozen vault has none, so one is made that follows its newest commit.
+pub const FORK: &str = "fork/00000001-deadbeef/00000000";
 
 pub struct Shelf {
     pub bucket: Bucket,
@@ -44,22 +47,6 @@ impl Shelf {
         shelf
     }
 
-    /// A fork of the newest commit, without changes.
-    fn fork(&self) -> Bytes {
-        let vault = self.open(KEY).expect("the vault");
-        let newest = self.runtime.block_on(vault.head(None, &Stop::new())).expect("a log").expect("a commit");
-        let directory = Directory {
-            previous: newest.hash,
-            fork_of: newest.seq,
-            flags: Flags::default(),
-            meta: Vec::new(),
-            table: Vec::new(),
-            ..newest.directory().clone()
-        };
-        let parts = Parts { directory: directory.encode(), ..Parts::default() };
-        parts.seal(vault.identity(), object(FORK)).expect("sealed").bytes
-    }
-
     fn fill(&mut self, root: &Path, folder: &Path) {
         for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             if path.is_dir() {
@@ -69,6 +56,31 @@ impl Shelf {
             let key = path.strip_prefix(root).expect("below").to_str().expect("text").to_string();
             self.files.insert(key, Bytes::from(std::fs::read(&path).expect("a file")));
         }
+    }
+
+    /// One small file more than the newest commit has.
+    fn fork(&self) -> Bytes {
+        let vault = self.open(KEY).expect("the vault");
+        let head = self.runtime.block_on(vault.head(None, &Stop::new())).expect("the log").expect("a commit");
+        let (size, hash) = (3, vault.keys().content_id(b"abc").short());
+        let entry = entry(b"rescued", Node::File { size, hash, content: Content::Literal(b"abc".to_vec()) });
+        let mut tally = Tally::from(head.directory().state);
+        tally.add(vault.keys(), &entry);
+        let mut meta = MetaWriter::new(object(FORK));
+        meta.push(&Record::Upsert(entry)).expect("a record");
+        let meta = meta.finish();
+        let directory = Directory {
+            epoch: head.directory().epoch,
+            nonce: head.directory().nonce,
+            labels: head.directory().labels.clone(),
+            previous: head.hash,
+            fork_of: head.seq,
+            state: tally.state,
+            meta: meta.listed,
+            ..Directory::default()
+        };
+        let parts = Parts { directory: directory.encode(), meta: meta.frames, ..Parts::default() };
+        parts.seal(vault.identity(), object(FORK)).expect("a fork").bytes
     }
 
     pub fn put(&self, key: &str, bytes: impl Into<Bytes>) {

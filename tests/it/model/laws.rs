@@ -1,7 +1,8 @@
 //! The invariants, and the sights that show a configuration is not vacuous.
 
+use crate::model::orphans;
 use crate::model::protocol::Protocol;
-use crate::model::world::{Kind, Phase, World};
+use crate::model::world::{Fork, Kind, Phase, World};
 use stateright::{Model, Property};
 
 pub const ONE_COMMIT_A_SEQ: &str = "I1: at most one commit is ever visible at a seq";
@@ -12,6 +13,8 @@ pub const NO_USURPER: &str = "I2: once a newer writer is ready, the older one pu
 pub const ACKED_STAYS: &str = "I3: every acknowledged push is in the chain of every later head";
 pub const NOTHING_MISSING: &str = "I4: what the head needs is there";
 pub const CONDEMNED_STAYS_DEAD: &str = "I5: what was condemned is never referred to later";
+pub const USED_STAYS: &str = "I6: what a published commit refers to is never cleaned up";
+pub const RESCUES_WHOLE: &str = "I6: a rescue has what it refers to";
 pub const FENCED_STOPS: &str = "I9: a writer whose create met a newer owner seals nothing more";
 pub const NO_FALSE_ALARM: &str = "no writer reports a store broken that is not";
 pub const LONE_COMMITS: &str = "I11: a lone writer commits";
@@ -25,6 +28,9 @@ pub const KEY_GONE: &str = "a log key is deleted";
 pub const OBJECT_GONE: &str = "a condemned object is deleted";
 pub const READ_THROUGH: &str = "a reader follows a merged chain to its base";
 pub const REPLANNED: &str = "a reader plans again";
+pub const ORPHAN_GONE: &str = "an orphan is deleted";
+pub const RESCUED: &str = "a rescue is left";
+pub const TOO_LATE: &str = "a claim is closed before its writer leaves a rescue";
 pub const BOTH_PUSHED: &str = "both writers' pushes are acknowledged";
 
 type Law = Property<Protocol>;
@@ -39,6 +45,8 @@ pub fn all() -> Vec<Law> {
         Law::always(ACKED_STAYS, |_, world| world.view().is_some_and(|view| world.acked & !view.holds == 0)),
         Law::always(NOTHING_MISSING, |_, world| world.object || !world.published.iter().any(|c| c.uses_object())),
         Law::always(CONDEMNED_STAYS_DEAD, |_, world| condemned_stays_dead(world)),
+        Law::always(USED_STAYS, |_, world| orphans::commits_are_whole(world)),
+        Law::always(RESCUES_WHOLE, |_, world| orphans::rescues_are_whole(world)),
         Law::always(FENCED_STOPS, |_, world| !world.notes.ran_on),
         Law::always(NO_FALSE_ALARM, |_, world| world.writers.iter().all(|w| w.phase != Phase::Alarmed)),
         Law::eventually(LONE_COMMITS, |model, world| !model.lone() || world.acked != 0),
@@ -51,6 +59,9 @@ pub fn all() -> Vec<Law> {
         Law::sometimes(OBJECT_GONE, |model, world| model.object && !world.object),
         Law::sometimes(READ_THROUGH, |_, world| world.notes.read_through && world.head().base.through > 0),
         Law::sometimes(REPLANNED, |_, world| world.notes.replanned),
+        Law::sometimes(ORPHAN_GONE, |_, world| world.notes.swept),
+        Law::sometimes(RESCUED, |_, world| world.forks.iter().any(|fork| matches!(fork, Fork::Rescue(_)))),
+        Law::sometimes(TOO_LATE, |_, world| world.notes.too_late),
         Law::sometimes(BOTH_PUSHED, |_, world| world.acked & 0xffff != 0 && world.acked >> 16 != 0),
     ]
 }

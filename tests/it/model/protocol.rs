@@ -3,7 +3,8 @@
 //! `actions` says what is possible and `next_state` does it. A pause needs no action of its own: it is a writer whose
 //! turn does not come. A lost answer needs none either: it is a timeout before the request arrives.
 
-use crate::model::world::{Budget, Commit, Key, Kind, Notes, Phase, Reader, Seq, View, Who, World, Writer};
+use crate::model::orphans;
+use crate::model::world::{Budget, Commit, EPOCHS, Fork, Key, Kind, Notes, Pack, Phase, Reader, Seq, View, Who, World, Writer};
 use stateright::{Model, Property};
 
 /// A rule of the protocol left out, to see that the model would notice.
@@ -31,6 +32,16 @@ pub enum Mutation {
     NeverResends,
     /// A restart trusts the receipt although a create may still be on its way.
     TrustsReceiptOverIntent,
+    /// Whatever no commit refers to yet is taken for an orphan.
+    SweepsWhatIsUnusedNow,
+    /// Orphans are deleted when there is no rescue yet, without closing their claim.
+    SweepsWithoutClosing,
+    /// Orphans are deleted although their claim left a rescue.
+    SweepsRescues,
+    /// A commit's counter leaves out what was stored for it.
+    CountsTooLow,
+    /// A push refers to a pack that was stored before a crash.
+    RefersToLeftovers,
     /// The reader takes what lies at a seq without comparing it to `prev` above.
     ReaderSkipsPrev,
 }
@@ -64,6 +75,10 @@ pub enum Step {
     Start(Who),
     Fold(Who),
     Seal(Who, Kind),
+    Upload(Who),
+    Leave(Who),
+    Sweep(Pack),
+    DeletePack(Pack),
     Send(Who),
     Timeout(Who),
     ReadBack(Who),
@@ -97,11 +112,17 @@ impl Model for Protocol {
             intent: None,
             sealed: 0,
             pushes_left,
+            pack: None,
+            counter: 0,
+            unclean: false,
             met_newer: false,
         };
         let mut world = World {
             log: vec![Some(Key { commit: Commit::GENESIS, old: false })],
             object: self.object,
+            packs: 0,
+            doomed: 0,
+            forks: [Fork::Absent; EPOCHS],
             net: Vec::new(),
             writers: self.pushes.map(down),
             reader: Reader::Idle,
@@ -192,6 +213,7 @@ impl Protocol {
             Phase::Landed(_) if writer.fresh || self.ignores_age_before_ack() => steps.push(Step::Ack(who)),
             Phase::Landed(_) => steps.push(Step::Recheck(who)),
             Phase::Acked(_) => steps.push(Step::Persist(who)),
+            Phase::Leaving(_) => steps.push(Step::Leave(who)),
             Phase::Fenced | Phase::GaveUp | Phase::Alarmed => {}
         }
         if world.left.crashes > 0 {
@@ -201,6 +223,14 @@ impl Protocol {
 
     fn ready_steps(&self, world: &World, who: Who, steps: &mut Vec<Step>) {
         let writer = &world.writers[who];
+        if world.left.sweeps > 0 {
+            let there = Pack::all(world.packs & !world.doomed);
+            let orphans = there.filter(|pack| orphans::is_orphan(world, who, *pack, self.mutation));
+            steps.extend(orphans.map(Step::Sweep).filter(|step| !steps.contains(step)).collect::<Vec<_>>());
+        }
+        if writer.pushes_left > 0 && world.left.uploads > 0 && writer.pack.is_none() {
+            steps.push(Step::Upload(who));
+        }
         if writer.pushes_left > 0 {
             steps.push(Step::Seal(who, Kind::Push { dedup: false }));
             if self.object && (!writer.known.head.condemned || self.is(Mutation::DedupIntoCondemned)) {
@@ -229,6 +259,7 @@ impl Protocol {
         if world.object && world.grace_over {
             steps.push(Step::DeleteObject);
         }
+        steps.extend(Pack::all(world.doomed).map(Step::DeletePack));
     }
 
     fn apply(&self, world: &mut World, step: Step) {
@@ -238,7 +269,11 @@ impl Protocol {
                 world.left.merges -= 1;
                 world.writers[who].folded = Some(world.writers[who].known.fold());
             }
-            Step::Seal(who, kind) => seal(world, who, kind),
+            Step::Seal(who, kind) => self.seal(world, who, kind),
+            Step::Upload(who) => orphans::upload(world, who),
+            Step::Leave(who) => orphans::leave(world, who),
+            Step::Sweep(pack) => orphans::sweep(world, pack, self.mutation),
+            Step::DeletePack(pack) => orphans::delete(world, pack),
             Step::Send(who) => send(world, who),
             Step::Timeout(who) => self.timeout(world, who),
             Step::ReadBack(who) => self.read_back(world, who),
@@ -265,7 +300,7 @@ impl Protocol {
             Step::Elapse => elapse(world),
             Step::DeleteKey(seq) => world.log[usize::from(seq)] = None,
             Step::DeleteObject => world.object = false,
-            Step::List => list(world),
+            Step::List => world.list(),
             Step::Get => self.get(world),
         }
     }
@@ -275,14 +310,17 @@ impl Protocol {
         let Some(view) = world.view() else { return };
         let head = Some(view.head.salt);
         let writer = &mut world.writers[who];
-        let settled = writer.intent.is_none() || self.is(Mutation::TrustsReceiptOverIntent);
+        let clean = writer.intent.is_none() && !writer.unclean;
+        let settled = clean || self.is(Mutation::TrustsReceiptOverIntent);
         let own = head == writer.intent || (head == writer.receipt && settled);
         writer.known = view;
         writer.fresh = true;
         if !own && !self.is(Mutation::NoClaim) {
-            return seal(world, who, Kind::Claim);
+            return self.seal(world, who, Kind::Claim);
         }
         writer.epoch = view.head.epoch;
+        writer.counter = view.head.counter;
+        writer.unclean = false;
         writer.intent = None;
         writer.phase = Phase::Ready;
         world.owner = world.owner.max(Some((view.head.epoch, who)));
@@ -336,6 +374,9 @@ impl Protocol {
                 world.notes.recovered = true;
             }
             Some(_) if commit.kind == Kind::Claim => self.start(world, who),
+            Some(found) if found.epoch > commit.epoch && commit.pack.is_some() => {
+                world.writers[who].stop(Phase::Leaving(commit));
+            }
             Some(found) if found.epoch > commit.epoch => world.writers[who].stop(Phase::Fenced),
             Some(_) => world.writers[who].stop(Phase::Alarmed),
         }
@@ -350,34 +391,43 @@ impl Protocol {
                 world.reader = Reader::Idle;
                 world.notes.replanned = true;
             }
-            Some(found) => accept(world, found, floor),
+            Some(found) => world.accept(found, floor),
         }
     }
-}
 
-fn seal(world: &mut World, who: Who, kind: Kind) {
-    let writer = &mut world.writers[who];
-    world.notes.ran_on |= writer.met_newer;
-    let head = writer.known.head;
-    writer.sealed += 1;
-    assert!(writer.sealed < 16, "salts of one writer have four bits");
-    let salt = u8::try_from(who << 4).expect("two writers") | writer.sealed;
-    let mut commit = Commit { salt, seq: head.seq + 1, epoch: writer.epoch, prev: head.salt, kind, ..head };
-    match kind {
-        Kind::Claim => {
-            writer.epoch = head.epoch + 1;
-            commit.epoch = writer.epoch;
+    fn seal(&self, world: &mut World, who: Who, kind: Kind) {
+        let writer = &mut world.writers[who];
+        world.notes.ran_on |= writer.met_newer;
+        let head = writer.known.head;
+        writer.sealed += 1;
+        assert!(writer.sealed < 16, "salts of one writer have four bits");
+        let salt = u8::try_from(who << 4).expect("two writers") | writer.sealed;
+        let (epoch, counter) = (writer.epoch, writer.counter);
+        let mut commit = Commit { salt, seq: head.seq + 1, epoch, prev: head.salt, kind, pack: None, counter, ..head };
+        match kind {
+            Kind::Claim => {
+                writer.epoch = head.epoch + 1;
+                writer.counter = 0;
+                commit.epoch = writer.epoch;
+                commit.counter = 0;
+            }
+            Kind::Push { .. } => {
+                commit.pack = writer.pack.take();
+                if commit.pack.is_none() && self.is(Mutation::RefersToLeftovers) && writer.unclean {
+                    commit.pack = Pack::all(world.packs).next();
+                }
+                commit.counter -= u8::from(commit.pack.is_some() && self.is(Mutation::CountsTooLow));
+            }
+            Kind::Merge => commit.base = writer.folded.take().expect("a merge is announced after it was folded"),
+            Kind::Condemn => {
+                commit.condemned = true;
+                world.left.condemns -= 1;
+            }
         }
-        Kind::Push { .. } => {}
-        Kind::Merge => commit.base = writer.folded.take().expect("a merge is announced after it was folded"),
-        Kind::Condemn => {
-            commit.condemned = true;
-            world.left.condemns -= 1;
-        }
+        // On disk before the first byte is sent: a crash before it leaves nothing, one after it a commit to look for.
+        writer.intent = Some(salt);
+        writer.phase = Phase::Sealed(commit);
     }
-    // On disk before the first byte is sent: a crash before it leaves nothing, one after it a commit to look for.
-    writer.intent = Some(salt);
-    writer.phase = Phase::Sealed(commit);
 }
 
 fn send(world: &mut World, who: Who) {
@@ -432,6 +482,7 @@ fn persist(world: &mut World, who: Who) {
     let Phase::Acked(commit) = writer.phase else { return };
     writer.receipt = Some(commit.salt);
     writer.intent = None;
+    writer.unclean &= commit.kind == Kind::Claim || writer.pack.is_some();
     writer.pushes_left -= u8::from(commit.bit() != 0);
     writer.known = writer.known.then(commit);
     writer.phase = Phase::Ready;
@@ -443,18 +494,4 @@ fn elapse(world: &mut World) {
     world.log.iter_mut().flatten().for_each(|key| key.old = true);
     world.writers.iter_mut().for_each(|writer| writer.fresh = false);
     world.grace_over = world.published.last().is_some_and(|head| head.condemned);
-}
-
-fn list(world: &mut World) {
-    world.left.reads -= 1;
-    let head = world.head();
-    accept(world, head, head.base.through);
-}
-
-fn accept(world: &mut World, found: Commit, floor: Seq) {
-    let first = world.published.get(usize::from(found.seq));
-    world.notes.forked |= first.is_none_or(|first| first.salt != found.salt);
-    let more = found.seq > floor + 1;
-    world.notes.read_through |= !more;
-    world.reader = if more { Reader::Walking { floor, at: found.seq - 1, want: found.prev } } else { Reader::Idle };
 }

@@ -8,6 +8,47 @@ pub type Salt = u8;
 /// Index into `World::writers`.
 pub type Who = usize;
 
+/// What a push stores before its commit, by name: the epoch and a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pack(u8);
+
+impl Pack {
+    const A_CLAIM: u8 = 4;
+
+    pub fn new(epoch: u8, counter: u8) -> Pack {
+        assert!(counter < Pack::A_CLAIM && usize::from(epoch) < EPOCHS, "names have five bits");
+        Pack(epoch * Pack::A_CLAIM + counter)
+    }
+
+    pub fn all(set: u32) -> impl Iterator<Item = Pack> {
+        (0..32).map(Pack).filter(move |pack| set & pack.bit() != 0)
+    }
+
+    pub fn epoch(self) -> u8 {
+        self.0 / Pack::A_CLAIM
+    }
+
+    pub fn counter(self) -> u8 {
+        self.0 % Pack::A_CLAIM
+    }
+
+    pub fn bit(self) -> u32 {
+        1 << self.0
+    }
+}
+
+/// Epochs that a run can come to, and 0.
+pub const EPOCHS: usize = 8;
+
+/// The one fork of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fork {
+    Absent,
+    /// Empty: whoever owns the claim can leave nothing any more.
+    Closed,
+    Rescue(Pack),
+}
+
 /// What a commit is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -43,6 +84,10 @@ pub struct Commit {
     pub base: Base,
     /// The plan's condemned list, carried along the chain: is the object in it?
     pub condemned: bool,
+    /// What a push refers to that was stored for it.
+    pub pack: Option<Pack>,
+    /// Neither this commit nor one before it refers to a pack of its claim with this counter or a higher one.
+    pub counter: u8,
 }
 
 impl Commit {
@@ -54,6 +99,8 @@ impl Commit {
         kind: Kind::Claim,
         base: Base { through: 0, tip: 0, holds: 0, uses_object: false },
         condemned: false,
+        pack: None,
+        counter: 0,
     };
 
     pub fn writer(&self) -> Who {
@@ -107,6 +154,8 @@ pub enum Phase {
     Landed(Commit),
     /// Acknowledged to the application; the receipt is not on disk yet.
     Acked(Commit),
+    /// Met a newer owner, and will leave this commit as a rescue.
+    Leaving(Commit),
     /// Met a newer owner and stopped.
     Fenced,
     /// Gave up: no answer, and the deadline passed.
@@ -115,7 +164,7 @@ pub enum Phase {
     Alarmed,
 }
 
-/// One Pod with its volume. `receipt`, `intent` and `sealed` survive a crash.
+/// One Pod with its volume. `receipt`, `intent`, `sealed` and `unclean` survive a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Writer {
     pub phase: Phase,
@@ -132,6 +181,12 @@ pub struct Writer {
     /// How many commits were sealed: the source of salts.
     pub sealed: u8,
     pub pushes_left: u8,
+    /// The pack that was stored for the next push.
+    pub pack: Option<Pack>,
+    /// The next unused counter of its claim.
+    pub counter: u8,
+    /// Packs may be stored that no commit refers to.
+    pub unclean: bool,
     /// *Ghost.* A create of this run was refused by a commit with a higher epoch.
     pub met_newer: bool,
 }
@@ -144,6 +199,8 @@ impl Writer {
         self.epoch = 0;
         self.fresh = false;
         self.folded = None;
+        self.pack = None;
+        self.counter = 0;
         self.met_newer = false;
     }
 }
@@ -179,6 +236,8 @@ pub struct Budget {
     pub duplicates: u8,
     pub elapses: u8,
     pub reads: u8,
+    pub uploads: u8,
+    pub sweeps: u8,
 }
 
 /// What the observer notices at the moment it happens. All *ghost*.
@@ -200,6 +259,10 @@ pub struct Notes {
     pub read_through: bool,
     /// A reader met something missing or foreign and planned again.
     pub replanned: bool,
+    /// An orphan was deleted.
+    pub swept: bool,
+    /// A writer that wanted to leave a rescue found its claim closed.
+    pub too_late: bool,
 }
 
 /// One state of the model.
@@ -208,6 +271,12 @@ pub struct World {
     /// The log by seq; `None` is an absent key.
     pub log: Vec<Option<Key>>,
     pub object: bool,
+    /// The packs that are there.
+    pub packs: u32,
+    /// The packs whose delete is on its way.
+    pub doomed: u32,
+    /// By epoch.
+    pub forks: [Fork; EPOCHS],
     /// Creates on their way, equal ones next to each other. They arrive in any order, or never.
     pub net: Vec<Commit>,
     pub writers: [Writer; 2],
@@ -266,6 +335,22 @@ impl World {
         self.log[at] = Some(Key { commit, old: false });
         self.observe(commit);
         true
+    }
+
+    /// The reader lists the log and takes the head.
+    pub fn list(&mut self) {
+        self.left.reads -= 1;
+        let head = self.head();
+        self.accept(head, head.base.through);
+    }
+
+    /// The reader takes a commit, and goes on to the one below unless that is in the base.
+    pub fn accept(&mut self, found: Commit, floor: Seq) {
+        let first = self.published.get(usize::from(found.seq));
+        self.notes.forked |= first.is_none_or(|first| first.salt != found.salt);
+        let more = found.seq > floor + 1;
+        self.notes.read_through |= !more;
+        self.reader = if more { Reader::Walking { floor, at: found.seq - 1, want: found.prev } } else { Reader::Idle };
     }
 
     /// *Ghost.* Notes what an ever-watchful reader sees after `created` appeared.

@@ -4,12 +4,14 @@ use super::BUCKET;
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use s3s::dto::{
-    CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
-    ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
-    Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CommonPrefix, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
+    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, GetObjectInput,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
+    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,21 +21,32 @@ use std::time::SystemTime;
 #[derive(Clone, Copy)]
 pub struct Overlooked;
 
+type Metadata = HashMap<String, String>;
+
 #[derive(Clone)]
 struct Stone {
     body: Bytes,
     modified: SystemTime,
+    metadata: Option<Metadata>,
+}
+
+/// An upload in parts that is under way.
+#[derive(Default)]
+struct Parts {
+    parts: BTreeMap<i32, Bytes>,
+    metadata: Option<Metadata>,
 }
 
 /// The objects by key.
 pub struct Stored {
     objects: Mutex<BTreeMap<String, Stone>>,
+    uploads: Mutex<BTreeMap<String, Parts>>,
     page: AtomicUsize,
 }
 
 impl Default for Stored {
     fn default() -> Stored {
-        Stored { objects: Mutex::default(), page: AtomicUsize::new(1000) }
+        Stored { objects: Mutex::default(), uploads: Mutex::default(), page: AtomicUsize::new(1000) }
     }
 }
 
@@ -55,7 +68,22 @@ impl Stored {
     }
 
     pub fn put(&self, key: &str, body: Bytes) {
-        self.locked().insert(key.to_owned(), Stone { body, modified: SystemTime::now() });
+        self.locked().insert(key.to_owned(), Stone { body, modified: SystemTime::now(), metadata: None });
+    }
+
+    pub fn metadata(&self, key: &str, name: &str) -> Option<String> {
+        self.locked().get(key)?.metadata.as_ref()?.get(name).cloned()
+    }
+
+    pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
+        if let Some(stone) = self.locked().get_mut(key) {
+            stone.metadata.get_or_insert_default().insert(name.to_owned(), value.to_owned());
+        }
+    }
+
+    /// Uploads in parts that were neither completed nor given up.
+    pub fn open_uploads(&self) -> usize {
+        self.uploads.lock().expect("no handler panics").len()
     }
 
     pub fn remove(&self, key: &str) {
@@ -77,22 +105,26 @@ fn length(bytes: usize) -> i64 {
     i64::try_from(bytes).expect("a body fits")
 }
 
+async fn all_of(blob: Option<StreamingBlob>, declared: Option<i64>) -> S3Result<Bytes> {
+    let mut body = BytesMut::new();
+    if let Some(mut blob) = blob {
+        while let Some(piece) = blob.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+            body.extend_from_slice(&piece);
+        }
+    }
+    if declared.is_some_and(|declared| declared != length(body.len())) {
+        return Err(s3_error!(IncompleteBody));
+    }
+    Ok(body.freeze())
+}
+
 #[async_trait::async_trait]
 impl s3s::S3 for Bucket {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let overlooked = request.extensions.get::<Overlooked>().is_some();
         let input = request.input;
         known(&input.bucket)?;
-        let mut body = BytesMut::new();
-        if let Some(mut blob) = input.body {
-            while let Some(piece) = blob.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
-                body.extend_from_slice(&piece);
-            }
-        }
-        if input.content_length.is_some_and(|declared| declared != length(body.len())) {
-            return Err(s3_error!(IncompleteBody));
-        }
-        let body = body.freeze();
+        let body = all_of(input.body, input.content_length).await?;
         let e_tag = Some(etag(&body));
         // Check and insert under one lock: the atomicity that the whole protocol rests on.
         let mut objects = self.0.locked();
@@ -100,7 +132,7 @@ impl s3s::S3 for Bucket {
         if only_new && objects.contains_key(&input.key) {
             return Err(s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold"));
         }
-        objects.insert(input.key, Stone { body, modified: SystemTime::now() });
+        objects.insert(input.key, Stone { body, modified: SystemTime::now(), metadata: input.metadata });
         Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
     }
 
@@ -113,6 +145,7 @@ impl s3s::S3 for Bucket {
         let mut output = GetObjectOutput {
             e_tag: Some(etag(&stone.body)),
             last_modified: Some(Timestamp::from(stone.modified)),
+            metadata: stone.metadata,
             ..GetObjectOutput::default()
         };
         let mut body = stone.body;
@@ -124,6 +157,51 @@ impl s3s::S3 for Bucket {
         output.content_length = Some(length(body.len()));
         output.body = Some(StreamingBlob::from(Body::from(body)));
         Ok(S3Response::new(output))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let input = request.input;
+        known(&input.bucket)?;
+        let mut uploads = self.0.uploads.lock().expect("no handler panics");
+        let id = format!("upload-{}", uploads.len() + self.0.locked().len());
+        uploads.insert(id.clone(), Parts { metadata: input.metadata, ..Parts::default() });
+        let (bucket, key, upload_id) = (Some(input.bucket), Some(input.key), Some(id));
+        Ok(S3Response::new(CreateMultipartUploadOutput { bucket, key, upload_id, ..Default::default() }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let input = request.input;
+        let body = all_of(input.body, input.content_length).await?;
+        let e_tag = Some(etag(&body));
+        let mut uploads = self.0.uploads.lock().expect("no handler panics");
+        let upload = uploads.get_mut(&input.upload_id).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        upload.parts.insert(input.part_number, body);
+        Ok(S3Response::new(UploadPartOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let input = request.input;
+        let upload = self.0.uploads.lock().expect("no handler panics").remove(&input.upload_id);
+        let upload = upload.ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let body = Bytes::from(upload.parts.into_values().flatten().collect::<Vec<u8>>());
+        let e_tag = Some(etag(&body));
+        let stone = Stone { body, modified: SystemTime::now(), metadata: upload.metadata };
+        self.0.locked().insert(input.key, stone);
+        Ok(S3Response::new(CompleteMultipartUploadOutput { e_tag, ..Default::default() }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.0.uploads.lock().expect("no handler panics").remove(&request.input.upload_id);
+        Ok(S3Response::with_status(AbortMultipartUploadOutput::default(), hyper::StatusCode::NO_CONTENT))
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {

@@ -121,6 +121,21 @@ impl S3 {
     }
 
     /// Takes an object away behind everybody's back.
+    /// What a program left beside an object.
+    pub fn metadata(&self, key: &str, name: &str) -> Option<String> {
+        self.stored.metadata(key, name)
+    }
+
+    /// Leaves something beside an object, as another program does.
+    pub fn set_metadata(&self, key: &str, name: &str, value: &str) {
+        self.stored.set_metadata(key, name, value);
+    }
+
+    /// Uploads in parts that were neither completed nor given up.
+    pub fn open_uploads(&self) -> usize {
+        self.stored.open_uploads()
+    }
+
     pub fn remove(&self, key: &str) {
         self.stored.remove(key);
     }

@@ -1,5 +1,9 @@
 //! One attempt at a time against an S3 store. OpenDAL forms and signs the requests; the answers are judged here.
 
+mod files;
+
+pub(super) use files::Sending;
+
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
 use super::http::{Exchange, Lost, Meter, Recording, client, within};
@@ -9,14 +13,14 @@ use super::{Create, Listed, Patience};
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::options::{ListOptions, WriteOptions};
 use opendal::services::S3 as Service;
-use opendal::{Buffer, BytesRange, HttpTransporter, Operator};
+use opendal::{Buffer, HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A bucket of an S3 store.
+#[derive(Clone)]
 pub(super) struct S3 {
     operator: Operator,
     client: ReqwestTransport,
@@ -51,37 +55,12 @@ impl S3 {
         })
     }
 
-    pub(super) async fn get(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
-        let path = join(&self.prefix, &asked.key);
-        let wanted = range.map_or_else(BytesRange::default, |range| BytesRange::from(range.clone()));
-        let options = ReadOptions { range: wanted, ..ReadOptions::default() };
-        // OpenDAL calls a range that ends past the object an error; the recorded answer tells it from a short body.
-        let exchange = self.exchange(|operator| async move { operator.read_options(&path, options).await.map(drop) });
-        let got = self.settle(asked, exchange.await)?;
-        match (got.status, range) {
-            // A store may answer a range with the whole.
-            (200, _) => cut(asked, got.body, range),
-            (206, Some(range)) => {
-                let length = got.body.len() as u64;
-                let fits = got.part.is_some_and(|(first, last, whole)| {
-                    first == range.start && length == (last + 1).saturating_sub(first) && last + 1 == range.end.min(whole)
-                });
-                if fits {
-                    Ok(got.body)
-                } else {
-                    Err(StoreError::unavailable(asked, "the store sent another part than was asked for", true))
-                }
-            }
-            _ => Err(StoreError::unavailable(asked, format!("the store answered {}", got.status), true)),
-        }
-    }
-
     /// One conditional create, sent once.
     pub(super) async fn create(&self, asked: &Asked, body: Bytes) -> Result<Create, StoreError> {
         let exchange = self.write(asked, body, true).await;
         match &exchange.answer {
             Some(Ok(got)) if got.status == 412 => return Ok(Create::Exists),
-            Some(Ok(got)) if (200..300).contains(&got.status) && got.etag => return Ok(Create::New),
+            Some(Ok(got)) if (200..300).contains(&got.status) && got.etag.is_some() => return Ok(Create::New),
             _ => {}
         }
         let error = match self.settle(asked, exchange) {
@@ -95,7 +74,7 @@ impl S3 {
 
     pub(super) async fn put(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
         let exchange = self.write(asked, body, false).await;
-        if self.settle(asked, exchange)?.etag {
+        if self.settle(asked, exchange)?.etag.is_some() {
             Ok(())
         } else {
             Err(StoreError::unavailable(asked, "the answer names no stored object", true))

@@ -1,0 +1,132 @@
+//! All objects of a remote in path order, however many there are. Stores list in the order of keys, in which `a.b` comes
+//! before `a/b`; a walk through a volume meets them the other way round.
+
+use super::error::PlainError;
+use super::names::{is_reserved, path_of};
+use crate::disk::{NameSorter, SortedNames};
+use crate::runtime::{Stop, limits};
+use crate::store::{Bucket, Mark, Object};
+use crate::tree::{RelPath, Timestamp};
+use std::path::Path;
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The file's path.
+    pub path: RelPath,
+    /// A placeholder for an empty folder.
+    pub is_folder: bool,
+    /// Its length.
+    pub size: u64,
+    /// Its state.
+    pub mark: Mark,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// A finished listing.
+pub struct Listing {
+    names: SortedNames,
+    record: Vec<u8>,
+    /// Objects in it.
+    pub objects: u64,
+    /// Objects whose keys no file can have, and the first of them.
+    pub odd: (u64, Option<String>),
+}
+
+impl Listing {
+    /// Lists everything below the remote's root except our own folder. A listing that fails anywhere is an error: nothing
+    /// is concluded from a part.
+    pub async fn read(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<Listing, PlainError> {
+        let mut sorter = NameSorter::new(limits::SORT_BYTES, spill);
+        let (mut objects, mut odd) = (0, (0, None));
+        let mut failed = None;
+        let each = &mut |object: Object| {
+            if is_reserved(&object.key) {
+                return true;
+            }
+            match encode(&object) {
+                Some(record) => {
+                    objects += 1;
+                    failed = sorter.add(&record).err();
+                }
+                None => {
+                    odd.0 += 1;
+                    odd.1.get_or_insert(object.key);
+                }
+            }
+            failed.is_none()
+        };
+        bucket.list_all(stop, "", each).await?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(Listing { names: sorter.finish()?, record: Vec::new(), objects, odd }),
+        }
+    }
+
+    /// The next object in path order.
+    #[allow(clippy::should_implement_trait, reason = "reading a temporary file may fail")]
+    pub fn next(&mut self) -> Result<Option<Listed>, PlainError> {
+        if !self.names.next(&mut self.record)? {
+            return Ok(None);
+        }
+        decode(&self.record).map(Some).ok_or_else(|| std::io::Error::other("a record of the listing cannot be read").into())
+    }
+}
+
+/// The path, with `/` as the smallest byte so that the order of bytes is that of a walk, and what is known of the object.
+fn encode(object: &Object) -> Option<Vec<u8>> {
+    let key = object.key.strip_suffix('/');
+    let path = path_of(key.unwrap_or(&object.key))?;
+    let mut record: Vec<u8> = path.as_bytes().iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect();
+    record.extend_from_slice(&[0, 0, u8::from(key.is_some())]);
+    record.extend_from_slice(&object.size.to_le_bytes());
+    record.extend_from_slice(&object.modified.seconds.to_le_bytes());
+    record.extend_from_slice(&object.modified.nanos.to_le_bytes());
+    record.extend_from_slice(object.mark.0.as_bytes());
+    Some(record)
+}
+
+fn decode(record: &[u8]) -> Option<Listed> {
+    let end = record.windows(2).position(|pair| pair == [0, 0])?;
+    let path: Vec<u8> = record[..end].iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
+    let rest = record.get(end + 2..)?;
+    let (flag, rest) = rest.split_first()?;
+    let (size, rest) = rest.split_first_chunk::<8>()?;
+    let (seconds, rest) = rest.split_first_chunk::<8>()?;
+    let (nanos, mark) = rest.split_first_chunk::<4>()?;
+    Some(Listed {
+        path: RelPath::new(path).ok()?,
+        is_folder: *flag == 1,
+        size: u64::from_le_bytes(*size),
+        mark: Mark(std::str::from_utf8(mark).ok()?.to_owned()),
+        modified: Timestamp { seconds: i64::from_le_bytes(*seconds), nanos: u32::from_le_bytes(*nanos) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Listing;
+    use crate::runtime::Stop;
+    use crate::store::{Bucket, RemoteConfig};
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn objects_come_in_the_order_of_a_walk() {
+        let bucket = Bucket::connect(&RemoteConfig::Memory { name: "walk order".into() }).unwrap();
+        let stop = Stop::new();
+        for key in ["a.b", "a/b", "a", "a/b.c", "a/b/c", ".svault-plain/meta/x", "b"] {
+            bucket.put(&stop, key, Bytes::from(key.len().to_string())).await.unwrap();
+        }
+        let spill = tempfile::tempdir().unwrap();
+        let mut listing = Listing::read(&bucket, spill.path(), &stop).await.unwrap();
+        let mut names = Vec::new();
+        while let Some(listed) = listing.next().unwrap() {
+            assert_eq!(listed.size, 1);
+            assert!(!listed.mark.0.is_empty() && !listed.is_folder);
+            names.push(listed.path.to_string());
+        }
+        assert_eq!(names, ["a", "a/b", "a/b/c", "a/b.c", "a.b", "b"]);
+        assert_eq!((listing.objects, listing.odd.0), (6, 0));
+    }
+}

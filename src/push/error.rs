@@ -1,0 +1,96 @@
+//! Why a push fails.
+
+use super::rescue::Rescue;
+use crate::disk::DiskError;
+use crate::fault::{Fault, Kind};
+use crate::plain::error::PlainError;
+use crate::plan::Refusal;
+use crate::remote::plain::PlainStateError;
+use crate::remote::session::SessionError;
+use crate::runtime::{Closed, Stopped};
+use crate::vault::error::VaultError;
+use crate::vault::index::IndexError;
+
+/// Why a push failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// A valve.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The volume.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// What the volume remembers.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The local index or spool.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Another writer took over while this one pushed.
+    #[error("{error}; {rescue}")]
+    Overtaken {
+        /// Who, and when.
+        error: Box<VaultError>,
+        /// What became of this push.
+        rescue: Rescue,
+    },
+    /// Asked to stop.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The plain layout.
+    #[error(transparent)]
+    Plain(#[from] PlainError),
+    /// A later stage failed; its error is reported instead of this one.
+    #[error("the next stage has stopped")]
+    NextStage,
+}
+
+impl From<PlainStateError> for PushError {
+    fn from(error: PlainStateError) -> PushError {
+        match error {
+            PlainStateError::Disk(error) => PushError::Disk(error),
+            PlainStateError::Plain(error) => PushError::Plain(error),
+        }
+    }
+}
+
+impl From<Closed> for PushError {
+    fn from(_: Closed) -> PushError {
+        PushError::NextStage
+    }
+}
+
+impl Fault for PushError {
+    fn kind(&self) -> Kind {
+        match self {
+            PushError::Refused(error) => error.kind(),
+            PushError::Disk(error) => error.kind(),
+            PushError::Vault(error) => error.kind(),
+            PushError::Session(error) => error.kind(),
+            PushError::Index(_) => Kind::Volume,
+            PushError::Plain(error) => error.kind(),
+            PushError::Overtaken { error, .. } => error.kind(),
+            PushError::Stopped(_) => Kind::Unfinished,
+            PushError::NextStage => Kind::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PushError::Refused(error) => error.hint(),
+            PushError::Disk(error) => error.hint(),
+            PushError::Vault(error) => error.hint(),
+            PushError::Session(error) => error.hint(),
+            PushError::Index(_) => {
+                Some("check the space and rights of the state directory (--state-dir); run again to continue".into())
+            }
+            PushError::Plain(error) => error.hint(),
+            PushError::Overtaken { rescue, .. } => Some(rescue.hint()),
+            PushError::Stopped(_) => Some("nothing was published; run again".into()),
+            PushError::NextStage => None,
+        }
+    }
+}

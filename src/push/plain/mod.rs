@@ -1,0 +1,443 @@
+//! One push to the plain layout: each file's object is made equal to the file, and one entry of the manifest says so.
+//!
+//! Objects are sent first, then the entry, then objects that are no longer wanted are deleted: a crash leaves objects too
+//! many, never too few. What other programs put there stays, and is said.
+
+mod compare;
+mod send;
+mod steps;
+
+use self::compare::{Compared, Comparison, Journal};
+use self::send::{Sender, Sent};
+use super::{Held, Outcome, Push, PushError};
+use crate::disk::{Scan, ScanOptions, StateFile};
+use crate::plain::error::PlainError;
+use crate::plain::line::{Line, Node};
+use crate::plain::listing::Listing;
+use crate::plain::log::{Log, claim, look, publish, put_base};
+use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay, VERSION};
+use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
+use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt};
+use crate::runtime::{Stop, clock, compute, limits};
+use crate::seal::random_bytes;
+use crate::tree::FileType;
+use crate::vault::writer::Takeover;
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use std::io::{BufReader, BufWriter};
+
+/// What only the plain layout is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PlainOptions {
+    /// Delete objects that no entry of the manifest owns.
+    pub delete_foreign: bool,
+    /// Do not list the remote: what the manifest says is there.
+    pub trust_manifest: bool,
+}
+
+const CHANGES: &str = "changes";
+const SENDING_NEXT: &str = "sending.next";
+
+/// Pushes once.
+pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
+    let place = request.bucket.describe();
+    let log = look(&request.bucket, stop).await?;
+    let mut memory = PlainMemory::open(request.local, &place)?;
+    memory.settle(&log)?;
+    let listing = match request.plain.trust_manifest && log.head.is_some() {
+        true => None,
+        false => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+    };
+    admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
+    let epoch = if request.dry_run { 0 } else { right_to_write(request, &log, &memory, stop).await? };
+    match push_changes(request, &log, &mut memory, listing, epoch, stop).await {
+        Err(PushError::Plain(PlainError::Damaged { object, what })) if object == INDEX_IN_WORDS => {
+            tracing::warn!(what, "the local index is damaged: making it again");
+            memory.drop_index()?;
+            let listing = Listing::read(&request.bucket, &request.local.spill(), stop).await?;
+            push_changes(request, &log, &mut memory, Some(listing), epoch, stop).await
+        }
+        other => other,
+    }
+}
+
+fn facts(request: &Push<'_>, log: &Log, memory: &PlainMemory, listing: Option<&Listing>) -> Result<PushFacts, PushError> {
+    let volume = &request.local.volume;
+    let header = log.head.as_ref().map(|head| &head.header);
+    let listed = listing.map_or(0, |listing| listing.objects);
+    let by = header.map_or_else(|| "another program".to_string(), |header| header.pod.clone());
+    Ok(PushFacts {
+        volume: volume.path().display().to_string(),
+        restoring: memory.interrupted_restore()?.is_some(),
+        volume_empty: volume.is_empty(&request.local.reserved)?,
+        remote_entries: listed.max(header.map_or(0, |header| header.files + header.dirs)),
+        head: (header.is_some() || listed > 0).then(|| (log.seq(), by)),
+        // Objects that an interrupted first push left behind are this volume's own.
+        seen: memory.receipt.as_ref().map(|receipt| receipt.seq).or((memory.was_pushing && log.head.is_none()).then_some(0)),
+        current: memory.is_current(log) || (memory.was_pushing && log.head.is_none() && memory.receipt.is_none()),
+    })
+}
+
+/// The claim under which this volume writes. A newer one than its own means that somebody took over.
+async fn right_to_write(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop: &Stop) -> Result<u64, PushError> {
+    let own = memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
+    if own > 0 && own == log.epoch {
+        return Ok(own);
+    }
+    let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
+    if own > 0 && own < log.epoch && !request.force {
+        return Err(PlainError::Fenced { seq: log.seq(), by }.into());
+    }
+    if let (Takeover::Wait { silence, timeout }, Some(head)) = (request.takeover, &log.head)
+        && !head.header.released
+    {
+        wait_for_silence(request, log, silence, timeout, stop).await?;
+    }
+    let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
+    tracing::info!(epoch, "claimed the remote");
+    Ok(epoch)
+}
+
+/// A writer that has not ended is waited for until it shows nothing new for a while.
+async fn wait_for_silence(
+    request: &Push<'_>,
+    log: &Log,
+    silence: std::time::Duration,
+    timeout: std::time::Duration,
+    stop: &Stop,
+) -> Result<(), PushError> {
+    let began = clock::now();
+    let (mut seen, mut since) = (log.seq(), clock::now());
+    while clock::now().duration_since(since) < silence {
+        if clock::now().duration_since(began) > timeout {
+            let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
+            return Err(PlainError::Fenced { seq: seen, by }.into());
+        }
+        stop.or(clock::sleep(limits::TAKEOVER_POLL)).await?;
+        let now = look(&request.bucket, stop).await?.seq();
+        if now != seen {
+            (seen, since) = (now, clock::now());
+        }
+    }
+    Ok(())
+}
+
+async fn push_changes(
+    request: &Push<'_>,
+    log: &Log,
+    memory: &mut PlainMemory,
+    listing: Option<Listing>,
+    epoch: u64,
+    stop: &Stop,
+) -> Result<Outcome, PushError> {
+    prepare_index(request, log, memory, stop).await?;
+    let listed = listing.is_some();
+    if let Some((odd @ 1.., name)) = listing.as_ref().map(|listing| listing.odd.clone()) {
+        let name = name.unwrap_or_default();
+        tracing::warn!(objects = odd, first = %name.escape_debug(), "objects whose names no file can have are left alone");
+    }
+    let compared = compare(request, memory, listing, stop).await?;
+    let deletes = admit_deletes(
+        DeleteSet { of: entries_of(log).max(compared.deletes.count), ..compared.deletes },
+        compared.completeness,
+        request.delete,
+        request.allow_deletes,
+        request.force,
+    );
+    let mut outcome = Outcome {
+        commit: log.seq(),
+        unchanged: compared.unchanged,
+        edited: compared.edited,
+        foreign: compared.foreign,
+        skips: compared.skips.clone(),
+        dry_run: request.dry_run,
+        held: match deletes {
+            Deletes::Held(reason) => {
+                Some(Held { count: compared.deletes.count, reason, hash: compared.deletes.hash, replacing: 0 })
+            }
+            Deletes::Carried => None,
+        },
+        ..Outcome::default()
+    };
+    let admitted = deletes == Deletes::Carried;
+    if request.dry_run {
+        let (added, changed, bytes) = compared.expected;
+        (outcome.added, outcome.changed, outcome.bytes_new) = (added, changed, bytes);
+        outcome.deleted = if admitted { compared.deletes.count } else { 0 };
+        outcome.entries = outcome.unchanged + added + changed;
+        return Ok(outcome);
+    }
+    let sender = Sender::new(
+        request.bucket.clone(),
+        request.local.volume.clone(),
+        listed,
+        request.force || memory.was_pushing,
+        request.progress.clone(),
+        stop.clone(),
+    );
+    let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
+    finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
+    Ok(outcome)
+}
+
+fn entries_of(log: &Log) -> u64 {
+    log.head.as_ref().map_or(0, |head| head.header.files + head.header.dirs)
+}
+
+/// Without an index of the newest entry, one is made from the manifest: then every file is compared by its content.
+async fn prepare_index(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop: &Stop) -> Result<(), PushError> {
+    if memory.is_current(log) && memory.index()?.is_some() {
+        return Ok(());
+    }
+    let mut state = log.state(&request.bucket, &request.local.spill(), stop).await?;
+    let header = header(log.seq(), log.id().to_owned(), request);
+    let mut writer = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
+    while let Some(line) = state.next()? {
+        writer.push(&line)?;
+    }
+    flushed(writer)?;
+    Ok(memory.adopt_index()?)
+}
+
+fn header(seq: u64, id: String, request: &Push<'_>) -> Header {
+    Header {
+        version: VERSION,
+        seq,
+        id,
+        base: None,
+        pod: request.pod.clone(),
+        time_ms: clock::wall_ms(),
+        released: true,
+        files: 0,
+        dirs: 0,
+        bytes: 0,
+    }
+}
+
+fn flushed(writer: LineWriter<BufWriter<StateFile>>) -> Result<StateFile, PushError> {
+    let file = writer.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
+    Ok(file)
+}
+
+async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listing>, stop: &Stop) -> Result<Compared, PushError> {
+    let options = ScanOptions {
+        filter: request.capture.filter.clone(),
+        reserved: request.local.reserved.clone(),
+        spill: request.local.spill(),
+    };
+    let scan = Scan::start(&request.local.volume, options)?;
+    let index = memory.index()?;
+    let comparison = Comparison {
+        bucket: request.bucket.clone(),
+        volume: request.local.volume.clone(),
+        filter: request.capture.filter.clone(),
+        reread: request.capture.reread,
+        delete_foreign: request.plain.delete_foreign,
+        broken_off: memory.was_pushing,
+        stop: stop.clone(),
+    };
+    let spill = request.local.spill();
+    let next = if request.dry_run {
+        None
+    } else {
+        Some(LineWriter::start(BufWriter::new(memory.scratch(SENDING_NEXT)?), &header(0, String::new(), request), true)?)
+    };
+    let journal = Journal { before: memory.sending()?, next };
+    compute("compare", move || comparison.run(scan, index, listing, journal, &spill)).await
+}
+
+/// Sends and records, window by window; gives the keys to delete once the entry is published.
+async fn carry_out(
+    request: &Push<'_>,
+    memory: &mut PlainMemory,
+    sender: &Sender,
+    compared: Compared,
+    admitted: bool,
+    outcome: &mut Outcome,
+) -> Result<Unwanted, PushError> {
+    let mut steps = compared.steps.read().map_err(PlainError::Io)?;
+    let mut unwanted = Unwanted::new(request);
+    if steps.is_empty() {
+        return Ok(unwanted);
+    }
+    // From the first stored object on, a crash leaves some that no entry names.
+    memory.begin_push(SENDING_NEXT)?;
+    let changes = BufWriter::new(memory.scratch(CHANGES)?);
+    let mut changes = LineWriter::start(changes, &header(0, String::new(), request), true)?;
+    while let Some(sent) = sender.window(&mut steps, admitted).await? {
+        let Sent { lines, deletes, skips, conflicts, bytes_read, bytes_new } = sent;
+        for (mut line, before) in lines {
+            line.unpublished = before.as_ref().is_none_or(|before| before.unpublished || !before.is_same_entry(&line));
+            changes.push(&line)?;
+            if line.unpublished {
+                count(outcome, &line, before.as_ref());
+                outcome.published = true;
+                unwanted.news += 1;
+            }
+        }
+        unwanted.add(&deletes).map_err(PlainError::Io)?;
+        outcome.skips.merge(skips);
+        outcome.conflicts += conflicts;
+        outcome.bytes_read += bytes_read;
+        outcome.bytes_new += bytes_new;
+    }
+    flushed(changes)?;
+    unwanted.steps = true;
+    Ok(unwanted)
+}
+
+/// With more lines than this an entry comes with a base instead.
+const DELTA_LINES: u64 = 32 << 10;
+
+fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
+    let lived = before.is_some_and(|before| before.file_type().is_some());
+    match (line.file_type().is_some(), lived) {
+        (true, false) => outcome.added += 1,
+        (true, true) => outcome.changed += 1,
+        (false, true) => outcome.deleted += 1,
+        (false, false) => {}
+    }
+}
+
+/// Keys to delete: in memory while they are few, then in a temporary file.
+struct Unwanted {
+    file: BufWriter<tempfile::SpooledTempFile>,
+    /// Lines to publish.
+    news: u64,
+    /// Whether there was anything to do.
+    steps: bool,
+}
+
+impl Unwanted {
+    fn new(request: &Push<'_>) -> Unwanted {
+        let file = tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, request.local.spill());
+        Unwanted { file: BufWriter::new(file), news: 0, steps: false }
+    }
+
+    fn add(&mut self, keys: &[String]) -> std::io::Result<()> {
+        use std::io::Write;
+        // Keys hold no line ends: names with control characters are kept apart.
+        keys.iter().try_for_each(|key| writeln!(self.file, "{key}"))
+    }
+
+    async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PushError> {
+        use std::io::{BufRead, Seek, SeekFrom};
+        let mut file = self.file.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
+        file.seek(SeekFrom::Start(0)).map_err(PlainError::Io)?;
+        let mut lines = BufReader::new(file).lines();
+        loop {
+            let batch: Vec<String> = lines.by_ref().take(1000).collect::<Result<_, _>>().map_err(PlainError::Io)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            match request.bucket.delete_all(stop, &batch).await {
+                Ok(()) => {}
+                Err(error @ crate::store::StoreError::Denied { .. }) => {
+                    tracing::warn!(%error, "objects that are no longer wanted stay; the manifest says that they are gone");
+                    return Ok(());
+                }
+                Err(error) => return Err(PlainError::Store(error).into()),
+            }
+        }
+    }
+}
+
+/// Publishes the entry, makes the next index the index, deletes what is no longer wanted, and leaves the receipt.
+async fn finish(
+    request: &Push<'_>,
+    log: &Log,
+    memory: &mut PlainMemory,
+    epoch: u64,
+    unwanted: Unwanted,
+    outcome: &mut Outcome,
+    stop: &Stop,
+) -> Result<(), PushError> {
+    let seq = if outcome.published { log.seq() + 1 } else { log.seq() };
+    let id = if outcome.published { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
+    let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch };
+    if !unwanted.steps {
+        let head = log.head.as_ref().map(|head| &head.header);
+        outcome.entries = head.map_or(0, |head| head.files + head.dirs);
+        outcome.bytes_total = head.map_or(0, |head| head.bytes);
+        return if memory.receipt.as_ref() == Some(&receipt) && !memory.was_pushing {
+            Ok(())
+        } else {
+            memory.finish(receipt).map_err(PushError::from)
+        };
+    }
+    let mut next = header(seq, id, request);
+    next.base = log.head.as_ref().and_then(|head| head.header.base.clone());
+    write_next(memory, &mut next)?;
+    outcome.entries = next.files + next.dirs;
+    outcome.bytes_total = next.bytes;
+    if outcome.published {
+        memory.note_intent(&receipt)?;
+        let body = publish_body(request, log, memory, &mut next, unwanted.news, stop).await?;
+        publish(&request.bucket, &next, body, stop).await?;
+        outcome.commit = seq;
+        if next.base.as_ref().is_some_and(|base| base.seq == seq) {
+            log.clean(&request.bucket, stop).await;
+        }
+    }
+    memory.adopt_index()?;
+    unwanted.delete(request, stop).await?;
+    memory.finish(receipt).map_err(PushError::from)
+}
+
+/// Lays the changes over the index, which gives the next one.
+fn write_next(memory: &PlainMemory, next: &mut Header) -> Result<(), PushError> {
+    let mut state = Overlay::new(memory.index()?, Some(changes(memory)?));
+    let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), next, true)?;
+    while let Some(mut line) = state.next()? {
+        match (&line.node, line.file_type()) {
+            (Node::Gone(mark), _) if mark.0.is_empty() => continue,
+            (_, Some(FileType::Directory)) => next.dirs += 1,
+            (_, Some(_)) => next.files += 1,
+            (_, None) => {}
+        }
+        next.bytes += line.size();
+        line.unpublished = false;
+        index.push(&line)?;
+    }
+    flushed(index).map(drop)
+}
+
+fn changes(memory: &PlainMemory) -> Result<LineReader<StateFile>, PushError> {
+    let file = memory.reread(CHANGES)?.ok_or_else(|| PlainError::Io(std::io::Error::other("the changes are missing")))?;
+    Ok(LineReader::open(file, "the changes")?)
+}
+
+/// The entry's body: the changes that others can see, or, when there are many, a base that holds everything.
+async fn publish_body(
+    request: &Push<'_>,
+    log: &Log,
+    memory: &PlainMemory,
+    next: &mut Header,
+    news: u64,
+    stop: &Stop,
+) -> Result<Bytes, PushError> {
+    if news <= DELTA_LINES {
+        let mut changes = changes(memory)?;
+        let mut delta = LineWriter::start(Vec::new(), next, false)?;
+        while let Some(line) = changes.next()? {
+            if line.unpublished {
+                delta.push(&line)?;
+            }
+        }
+        let delta = delta.finish()?;
+        if !log.base_is_due(delta.len() as u64) {
+            return Ok(Bytes::from(delta));
+        }
+    }
+    let spool = tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, request.local.spill());
+    let mut base = LineWriter::start(spool, next, false)?;
+    let file = memory.reread(NEXT_INDEX_NAME)?;
+    let file = file.ok_or_else(|| PlainError::Io(std::io::Error::other("the next index is missing")))?;
+    let mut index = LineReader::open(file, INDEX_IN_WORDS)?;
+    while let Some(line) = index.next()? {
+        base.push(&line)?;
+    }
+    let name = put_base(&request.bucket, next, base.finish()?, stop).await?;
+    next.base = Some(Base { name, seq: next.seq });
+    Ok(Bytes::from(LineWriter::start(Vec::new(), next, false)?.finish()?))
+}

@@ -1,0 +1,374 @@
+//! Carrying steps out, window by window: files are read whole or not at all, sent many at a time, and recorded in path
+//! order.
+
+use super::super::PushError;
+use super::super::capture::settled_stamp;
+use super::steps::{Op, Step, StepReader};
+use crate::disk::{DiskError, Skips, SourceFile, Volume, stamp_of};
+use crate::plain::line::{Line, Node};
+use crate::plain::names::key_of;
+use crate::runtime::{Stop, Tasks, compute, limits};
+use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
+use crate::store::{Bucket, Mark, part_bytes};
+use crate::telemetry::Progress;
+use crate::tree::{FileType, Found, Skip, SkipReason};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Sends what steps say.
+#[derive(Clone)]
+pub struct Sender {
+    /// To where.
+    pub bucket: Bucket,
+    /// From where.
+    pub volume: Volume,
+    /// Whether the remote was listed: an object that was not listed is not there.
+    pub listed: bool,
+    /// Replace objects that another program wrote.
+    pub replace: bool,
+    /// Bars.
+    pub progress: Progress,
+    /// Asked to stop.
+    pub stop: Stop,
+    /// Bytes that may be under way, in KiB.
+    room: Arc<Semaphore>,
+}
+
+/// What a window came to.
+#[derive(Default)]
+pub struct Sent {
+    /// In path order: what is now so, and what was before.
+    pub lines: Vec<(Line, Option<Line>)>,
+    /// Keys to delete once this is published.
+    pub deletes: Vec<String>,
+    /// What was left out.
+    pub skips: Skips,
+    /// Objects of other programs in the way of a file.
+    pub conflicts: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes sent.
+    pub bytes_new: u64,
+}
+
+/// What sending one file came to.
+enum Done {
+    Stored(Box<Line>, u64),
+    Gone,
+    Left(SkipReason, Option<String>),
+    Conflict,
+}
+
+/// A file as it was while it did not change.
+struct Whole {
+    found: Found,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    hash: ShortId,
+    /// The content, unless it is too long to be held.
+    content: Option<Bytes>,
+}
+
+enum Looked {
+    Whole(Box<Whole>),
+    Gone,
+    Left(SkipReason, Option<String>),
+}
+
+impl Sender {
+    /// A sender.
+    pub fn new(bucket: Bucket, volume: Volume, listed: bool, replace: bool, progress: Progress, stop: Stop) -> Sender {
+        let room = Arc::new(Semaphore::new(limits::FILES_BYTES >> 10));
+        Sender { bucket, volume, listed, replace, progress, stop, room }
+    }
+
+    /// Carries out the next window; `None` at the end. Deletes are carried out only when they are `admitted`.
+    pub async fn window(&self, steps: &mut StepReader, admitted: bool) -> Result<Option<Sent>, PushError> {
+        let window = self.take_window(steps)?;
+        if window.is_empty() {
+            return Ok(None);
+        }
+        let mut sent = Sent::default();
+        self.clear_way(&window, admitted).await?;
+        let mut tasks: Tasks<(usize, Result<Done, PushError>)> = Tasks::new("send");
+        let mut done: Vec<Option<Done>> = window.iter().map(|_| None).collect();
+        for (at, step) in window.iter().enumerate().filter(|(_, step)| step.op == Op::Put && (admitted || !step.displaces)) {
+            while tasks.len() >= limits::FILES_IN_FLIGHT {
+                let (at, outcome) = tasks.next().await.expect("tasks are under way");
+                done[at] = Some(outcome?);
+            }
+            let (sender, step) = (self.clone(), step.clone());
+            tasks.spawn(async move { (at, sender.put(step).await) });
+        }
+        while let Some((at, outcome)) = tasks.next().await {
+            done[at] = Some(outcome?);
+        }
+        for (step, done) in window.into_iter().zip(done) {
+            self.record(step, done, admitted, &mut sent);
+        }
+        Ok(Some(sent))
+    }
+
+    /// Steps are never parted from the file that takes their directory's place.
+    fn take_window(&self, steps: &mut StepReader) -> Result<Vec<Step>, PushError> {
+        let mut window: Vec<Step> = Vec::new();
+        let mut bytes = 0;
+        let mut displacing = None;
+        while window.len() < limits::WINDOW_ENTRIES && bytes < limits::WINDOW_BYTES || displacing.is_some() {
+            self.stop.check()?;
+            let Some(step) = steps.next().map_err(crate::plain::error::PlainError::Io)? else { break };
+            if displacing.as_ref().is_some_and(|file| !step.line.path.is_within(file)) {
+                displacing = None;
+            }
+            if step.displaces && step.op == Op::Put {
+                displacing = Some(step.line.path.clone());
+            }
+            bytes += step.line.size();
+            window.push(step);
+        }
+        Ok(window)
+    }
+
+    /// Stores that keep files in folders take no object where another is a folder's name.
+    async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PushError> {
+        let in_way = |step: &&Step| step.displaces && (step.op == Op::Record || step.op == Op::Delete && admitted);
+        let keys: Vec<String> = window.iter().filter(in_way).map(|step| key_of(&self.bucket, &step.line.path)).collect();
+        Ok(self.bucket.delete_all(&self.stop, &keys).await.map_err(crate::plain::error::PlainError::Store)?)
+    }
+
+    fn record(&self, step: Step, done: Option<Done>, admitted: bool, sent: &mut Sent) {
+        let path = step.line.path.clone();
+        let delete = |sent: &mut Sent| sent.deletes.push(key_of(&self.bucket, &path));
+        match (step.op, done) {
+            (Op::Record | Op::Forget, _) => sent.lines.push((step.line, step.before)),
+            (Op::Sweep, _) => delete(sent),
+            (Op::Delete | Op::DeleteForeign | Op::Drop, _) if !admitted => {}
+            (Op::Delete | Op::DeleteForeign, _) => {
+                delete(sent);
+                sent.lines.push((step.line, step.before));
+            }
+            (Op::Drop, _) => sent.lines.push((step.line, step.before)),
+            (Op::Put, Some(Done::Stored(line, bytes))) => {
+                sent.bytes_read += line.size();
+                sent.bytes_new += bytes;
+                sent.lines.push((*line, step.before));
+            }
+            (Op::Put, Some(Done::Left(reason, detail))) => sent.skips.add(Skip { path: Some(path), reason, detail }),
+            (Op::Put, Some(Done::Conflict)) => {
+                tracing::warn!(%path, "another program wrote this object: neither it nor the local file is replaced");
+                sent.conflicts += 1;
+            }
+            (Op::Put, Some(Done::Gone) | None) => {}
+        }
+    }
+
+    async fn put(&self, step: Step) -> Result<Done, PushError> {
+        // A long file is sent alone: its parts take all the room there is.
+        let alone = step.line.size() > DIGEST_PART_BYTES as u64;
+        let kib = if alone { limits::FILES_BYTES >> 10 } else { (step.line.size() >> 10) as usize + 1 };
+        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(kib).unwrap_or(u32::MAX));
+        let _room = self.stop.or(room).await?;
+        let (volume, path) = (self.volume.clone(), step.line.path.clone());
+        let known = step.before.as_ref().and_then(|before| match &before.node {
+            Node::File { size, hash: Some(hash), .. } => Some((*size, *hash)),
+            _ => None,
+        });
+        let short = step.line.size() <= DIGEST_PART_BYTES as u64;
+        // A long file is read twice only where that may save sending it.
+        let needs_hash = short || known.is_some_and(|(size, _)| size == step.line.size()) || self.is_foreign(&step);
+        let stop = self.stop.clone();
+        let looked = compute("read a file", move || look(&volume, &path, needs_hash, &stop)).await?;
+        let whole = match looked {
+            Looked::Whole(whole) => *whole,
+            Looked::Gone => return Ok(Done::Gone),
+            Looked::Left(reason, detail) => return Ok(Done::Left(reason, detail)),
+        };
+        self.progress.add_files(1);
+        let size = whole.found.size;
+        if needs_hash && known == Some((size, whole.hash)) && self.object_is_known(&step) {
+            self.progress.add_bytes(size);
+            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
+            return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), 0));
+        }
+        if self.is_foreign(&step)
+            && let Some((mark, length)) = &step.listed
+        {
+            if *length != size || self.hash_of_object(&step, *length).await? != Some((mark.clone(), whole.hash)) {
+                return Ok(Done::Conflict);
+            }
+            return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark.clone(), whole.hash)), 0));
+        }
+        match &whole.content {
+            Some(content) => {
+                let (key, mtime) = (key_of(&self.bucket, &step.line.path), whole.found.attributes.mtime);
+                let put = self.bucket.put_file(&self.stop, &key, content.clone(), mtime).await;
+                let mark = put.map_err(crate::plain::error::PlainError::Store)?;
+                self.progress.add_bytes(size);
+                Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), size))
+            }
+            None => self.put_long(&step, whole).await,
+        }
+    }
+
+    /// Sends a long file in parts. The object appears only if the file did not change meanwhile.
+    async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PushError> {
+        let plain = crate::plain::error::PlainError::Store;
+        let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
+        let file = match self.volume.open_file(&step.line.path) {
+            Ok(file) => Arc::new(file),
+            Err(error) => return Ok(left(&error)),
+        };
+        let key = key_of(&self.bucket, &step.line.path);
+        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(plain)?;
+        let mut digest = FileDigest::default();
+        let mut at = 0;
+        while at < size {
+            let length = usize::try_from((size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
+            let source = Arc::clone(&file);
+            let read = compute("read a file", move || {
+                let mut piece = vec![0; length];
+                let read = source.read_at(&mut piece, at)?;
+                let mut part = FileDigest::default();
+                part.push(&piece);
+                Ok::<_, DiskError>((read == length).then_some((piece, part)))
+            });
+            let (piece, part) = match read.await {
+                Ok(Some(read)) => read,
+                Ok(None) => {
+                    upload.abort().await;
+                    return Ok(Done::Left(SkipReason::Unstable, None));
+                }
+                Err(error) => {
+                    upload.abort().await;
+                    return Ok(left(&error));
+                }
+            };
+            digest.append(part);
+            if let Err(error) = upload.write(&self.stop, Bytes::from(piece)).await {
+                upload.abort().await;
+                return Err(plain(error).into());
+            }
+            at += length as u64;
+            self.progress.add_bytes(length as u64);
+        }
+        if file.stamp().ok() != Some(stamp_of(&whole.found)) {
+            upload.abort().await;
+            return Ok(Done::Left(SkipReason::Unstable, None));
+        }
+        let mark = upload.finish(&self.stop).await.map_err(plain)?;
+        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
+    }
+
+    /// The object is the one recorded, as far as is known.
+    fn object_is_known(&self, step: &Step) -> bool {
+        let Some(mark) = step.before.as_ref().and_then(mark_of) else { return false };
+        let apart = key_of(&self.bucket, &step.line.path).as_bytes() != step.line.path.as_bytes();
+        !self.listed || apart || step.listed.as_ref().is_some_and(|(there, _)| there == mark)
+    }
+
+    /// An object is in the way that no pass of ours is known to have written.
+    fn is_foreign(&self, step: &Step) -> bool {
+        let Some((there, _)) = &step.listed else { return false };
+        let ours = step.before.as_ref().is_some_and(|before| match &before.node {
+            Node::File { mark, .. } | Node::Gone(mark) => mark == there,
+            _ => false,
+        });
+        !ours && !self.replace
+    }
+
+    /// The digest of an object's content, if it did not change while it was read.
+    async fn hash_of_object(&self, step: &Step, size: u64) -> Result<Option<(Mark, ShortId)>, PushError> {
+        let key = key_of(&self.bucket, &step.line.path);
+        let mut digest = FileDigest::default();
+        let mut mark: Option<Mark> = None;
+        let mut at = 0;
+        while at < size || at == 0 {
+            let end = (at + DIGEST_PART_BYTES as u64).min(size);
+            let range = (size > 0).then_some(at..end);
+            let fetched = self.bucket.fetch(&self.stop, &key, range).await.map_err(crate::plain::error::PlainError::Store)?;
+            if fetched.bytes.len() as u64 != end - at || mark.as_ref().is_some_and(|mark| *mark != fetched.mark) {
+                return Ok(None);
+            }
+            digest.push(&fetched.bytes);
+            mark = Some(fetched.mark);
+            at = end;
+            if size == 0 {
+                break;
+            }
+        }
+        Ok(mark.map(|mark| (mark, digest.finish())))
+    }
+}
+
+fn mark_of(line: &Line) -> Option<&Mark> {
+    match &line.node {
+        Node::File { mark, .. } => Some(mark),
+        _ => None,
+    }
+}
+
+fn recorded(step: &Step, whole: &Whole, mark: Mark, hash: ShortId) -> Line {
+    let found = &whole.found;
+    // A file written within the clock's tick may be written again without a trace: it is looked at again.
+    let stamp = settled_stamp(found).map(|stamp| (stamp.ctime, stamp.inode));
+    Line {
+        node: Node::File { size: found.size, mark, hash: Some(hash) },
+        attributes: found.attributes,
+        xattrs: whole.xattrs.clone(),
+        stamp,
+        ..step.line.clone()
+    }
+}
+
+fn left(error: &DiskError) -> Done {
+    if error.is_gone() { Done::Gone } else { Done::Left(SkipReason::Unreadable, Some(error.to_string())) }
+}
+
+/// Reads a file until it holds still for one reading.
+fn look(volume: &Volume, path: &crate::tree::RelPath, needs_hash: bool, stop: &Stop) -> Result<Looked, PushError> {
+    for _ in 0..limits::UNSTABLE_READS {
+        stop.check()?;
+        let file = match volume.open_file(path) {
+            Ok(file) => file,
+            Err(error) if error.is_gone() => return Ok(Looked::Gone),
+            Err(error) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
+        };
+        let found = match volume.look(path)? {
+            Some(found) if found.file_type == FileType::File => found,
+            Some(_) => return Ok(Looked::Left(SkipReason::Unstable, None)),
+            None => return Ok(Looked::Gone),
+        };
+        if file.stamp()? != stamp_of(&found) {
+            continue;
+        }
+        match read(&file, found, needs_hash, stop) {
+            Ok(Some(whole)) => return Ok(Looked::Whole(Box::new(whole))),
+            Ok(None) => {}
+            Err(PushError::Disk(error)) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Looked::Left(SkipReason::Unstable, None))
+}
+
+fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Result<Option<Whole>, PushError> {
+    let xattrs = file.xattrs()?;
+    let mut digest = FileDigest::default();
+    let mut content = Vec::new();
+    let mut at = 0;
+    while needs_hash && at < found.size {
+        stop.check()?;
+        let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
+        content.resize(length, 0);
+        if file.read_at(&mut content, at)? != length {
+            return Ok(None);
+        }
+        digest.push(&content);
+        at += length as u64;
+    }
+    if file.stamp()? != stamp_of(&found) {
+        return Ok(None);
+    }
+    let content = (found.size <= DIGEST_PART_BYTES as u64).then(|| Bytes::from(content));
+    Ok(Some(Whole { xattrs, hash: digest.finish(), content, found }))
+}

@@ -1,0 +1,212 @@
+//! One restore from the plain layout: the manifest and what the remote lists make the wanted tree; what is missing or
+//! different locally is fetched, object by object.
+
+mod fill;
+mod gather;
+mod survey;
+
+use self::fill::Filler;
+use self::gather::gather;
+use self::survey::{Survey, Surveyor, count_local_changes};
+use super::{Outcome, Restore, RestoreError};
+use crate::disk::{PlaceOptions, Placer, Scan, Volume, remove};
+use crate::plain::error::PlainError;
+use crate::plain::log::{Log, claim, look};
+use crate::plain::manifest::{Header, LineWriter, VERSION};
+use crate::plain::wanted::Gathered;
+use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, admit_restore};
+use crate::remote::plain::{PlainMemory, PlainReceipt};
+use crate::remote::session::Local;
+use crate::runtime::{Stop, clock, compute, limits};
+use crate::tree::{FileType, Filter};
+use crate::vault::point::Wanted;
+use std::io::BufWriter;
+
+/// Restores once. An outcome without an action: the remote is proven empty.
+pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreError> {
+    if !matches!(request.wanted, Wanted::Head) {
+        return Err(Refusal::NoPoints.into());
+    }
+    let log = look(&request.bucket, stop).await?;
+    if log.head.is_none() && request.bucket.first(stop, "").await.map_err(PlainError::Store)?.is_none() {
+        return Ok(Outcome { dry_run: request.dry_run, ..Outcome::default() });
+    }
+    let volume = Volume::create(&request.target)?;
+    let local = Local::open(volume, request.state_dir.as_deref())?;
+    let mut memory = PlainMemory::open(&local, &request.bucket.describe())?;
+    memory.settle(&log)?;
+    let gathered = gather(request, &log, &memory, &local, stop).await?;
+    say(&gathered);
+    let interrupted = memory.interrupted_restore()?;
+    let facts = facts(&local, &log, &memory, &gathered, interrupted, stop).await?;
+    let action = admit_restore(&facts, &local.volume.path().display().to_string(), request.adopt, request.force)?;
+    let mut outcome = Outcome {
+        action: Some(action),
+        commit: facts.wanted,
+        local_changes: facts.local_changes,
+        dry_run: request.dry_run,
+        ..Outcome::default()
+    };
+    let epoch = match (request.claim, request.dry_run) {
+        (Some(_), false) => claim(&request.bucket, log.epoch, &request.pod, stop).await?,
+        _ => memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch),
+    };
+    let receipt = PlainReceipt { place: request.bucket.describe(), seq: log.seq(), id: log.id().to_owned(), epoch };
+    if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
+        if !request.dry_run {
+            memory.finish(receipt)?;
+        }
+        outcome.receipt = true;
+        return Ok(outcome);
+    }
+    let plan = Plan { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
+    execute(request, &local, &mut memory, plan, outcome, stop).await
+}
+
+struct Plan {
+    fresh: bool,
+    action: RestoreAction,
+    receipt: PlainReceipt,
+}
+
+fn say(gathered: &Gathered) {
+    if gathered.edited > 0 {
+        tracing::info!(objects = gathered.edited, "changed by another program: taken as they are");
+    }
+    if gathered.missing > 0 {
+        tracing::warn!(objects = gathered.missing, "deleted by another program although the manifest has them: left out");
+    }
+    if gathered.shadowed > 0 {
+        tracing::warn!(objects = gathered.shadowed, "left out: an object and a folder have the same name");
+    }
+    if let (odd @ 1.., name) = &gathered.odd {
+        let name = name.as_deref().unwrap_or_default();
+        tracing::warn!(objects = odd, first = %name.escape_debug(), "left out: no file can have such a name");
+    }
+}
+
+async fn facts(
+    local: &Local,
+    log: &Log,
+    memory: &PlainMemory,
+    gathered: &Gathered,
+    interrupted: Option<Begun>,
+    stop: &Stop,
+) -> Result<RestoreFacts, RestoreError> {
+    let volume_empty = local.volume.is_empty(&local.reserved)?;
+    let mut local_changes = 0;
+    if memory.receipt.is_some() && !volume_empty {
+        let index = memory.index()?;
+        let scan = Scan::start(&local.volume, super::scan_options(local, Filter::default()))?;
+        let stop = stop.clone();
+        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+    }
+    let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
+    let same_tree = memory.is_current(log) && gathered.edited + gathered.missing + gathered.foreign == 0;
+    Ok(RestoreFacts { volume_empty, interrupted, seen, wanted: log.seq(), same_tree, local_changes, latest: true })
+}
+
+/// Carries the plan out.
+async fn execute(
+    request: &Restore,
+    local: &Local,
+    memory: &mut PlainMemory,
+    plan: Plan,
+    mut outcome: Outcome,
+    stop: &Stop,
+) -> Result<Outcome, RestoreError> {
+    let survey = survey(request, local, memory, &plan, stop).await?;
+    let removing = plan.action.removes(request.delete, request.adopt);
+    check_valves(request, local, &survey, removing)?;
+    (outcome.kept, outcome.placed, outcome.bytes) = (survey.kept, survey.place, survey.bytes);
+    if request.dry_run {
+        outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
+        return Ok(outcome);
+    }
+    memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
+    outcome.removed = clear_way(local, &survey, removing)?;
+    let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh && survey.kept == 0, owners: request.owners })?;
+    request.progress.set_totals(survey.place, survey.bytes);
+    let mut filler = Filler::new(request, local, placer.clone(), stop);
+    let mut steps = survey.steps.read().map_err(PlainError::Io)?;
+    let header = header(&plan.receipt);
+    let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
+    while let Some(lines) = filler.window(&mut steps).await? {
+        for line in &lines {
+            index.push(line)?;
+        }
+    }
+    outcome.placed -= filler.vanished;
+    index.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
+    outcome.skipped = placer.skipped();
+    let volume = local.volume.clone();
+    compute("make the volume durable", move || volume.sync()).await?;
+    // A part of a tree gives no right to push: what is not here would look deleted.
+    let whole = request.filter.is_all();
+    if whole {
+        memory.adopt_index()?;
+        memory.finish(plan.receipt)?;
+    } else {
+        memory.forget()?;
+    }
+    request.progress.finish();
+    Ok(Outcome { receipt: whole, ..outcome })
+}
+
+fn header(receipt: &PlainReceipt) -> Header {
+    Header {
+        version: VERSION,
+        seq: receipt.seq,
+        id: receipt.id.clone(),
+        base: None,
+        pod: String::new(),
+        time_ms: clock::wall_ms(),
+        released: true,
+        files: 0,
+        dirs: 0,
+        bytes: 0,
+    }
+}
+
+async fn survey(
+    request: &Restore,
+    local: &Local,
+    memory: &PlainMemory,
+    plan: &Plan,
+    stop: &Stop,
+) -> Result<Survey, RestoreError> {
+    let empty = local.volume.is_empty(&local.reserved)?;
+    let options = super::scan_options(local, request.filter.clone());
+    let scan = if empty { None } else { Some(Scan::start(&local.volume, options)?) };
+    let (wanted, index) = (gather::wanted(memory)?, memory.index()?);
+    let surveyor =
+        Surveyor { volume: local.volume.clone(), filter: request.filter.clone(), action: plan.action, stop: stop.clone() };
+    let spill = local.spill();
+    compute("compare the trees", move || surveyor.run(wanted, scan, index, &spill)).await
+}
+
+fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
+    let space = local.volume.space()?;
+    if survey.bytes > space.available_bytes {
+        let path = local.volume.path().display().to_string();
+        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available: space.available_bytes });
+    }
+    let count = survey.extra.len() as u64;
+    let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
+    if removing && count > fuse && !request.force {
+        return Err(Refusal::MassDelete { count, of: survey.local }.into());
+    }
+    Ok(())
+}
+
+/// Removes what is not wanted, children before parents, and the unfinished files of a killed restore.
+fn clear_way(local: &Local, survey: &Survey, removing: bool) -> Result<u64, RestoreError> {
+    for leftover in &survey.leftovers {
+        remove(&local.volume, leftover, FileType::File)?;
+    }
+    let mut removed = 0;
+    for (path, file_type) in survey.extra.iter().rev().filter(|_| removing) {
+        removed += u64::from(remove(&local.volume, path, *file_type)?);
+    }
+    Ok(removed)
+}
