@@ -8,7 +8,11 @@ use std::time::{Duration, Instant};
 
 /// A machine whose folder `target` has an older state than the vault.
 fn behind() -> Machine {
-    let machine = Machine::local();
+    overtaken(Machine::local())
+}
+
+/// Pushes a state that the folder `target` gets, and another one.
+fn overtaken(machine: Machine) -> Machine {
     (0..60).for_each(|i| machine.write(&format!("d{}/f{i}", i % 5), noise(i, 3000)));
     machine.write("changing", noise(90, 300_000));
     machine.write("gone/deep/er", "goes away");
@@ -43,6 +47,21 @@ fn an_update_that_was_cut_off_is_finished_with_its_deletes() {
         fs::write(marker(&machine), "update").expect("a marker");
         restored(&machine, how);
         assert_same(&machine, "target");
+    }
+}
+
+#[test]
+fn an_update_from_a_plain_remote_that_was_cut_off_is_finished_with_its_deletes() {
+    let machine = overtaken(Machine::local().without_key());
+    fs::write(marker(&machine), "update").expect("a marker");
+    fs::write(machine.at("target/mine"), "made since").expect("a file");
+    restored(&machine, &["--adopt"]);
+    assert!(!machine.at("target/gone").exists() && !machine.at("target/d0/f0").exists());
+    assert_eq!(fs::read_to_string(machine.at("target/mine")).expect("a file"), "made since");
+    fs::remove_file(machine.at("target/mine")).expect("removed");
+    for name in ["changing", "new/7", "d4/f59"] {
+        let read = |root: &str| fs::read(machine.at(root).join(name)).expect("a file");
+        assert!(read("target") == read("volume"), "{name}");
     }
 }
 
