@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod adversary;
+mod connect;
 mod contention;
 mod displaced;
 mod engine;
@@ -12,6 +13,7 @@ mod kills;
 mod longlog;
 mod machine;
 mod model;
+mod outside;
 mod plain;
 mod properties;
 mod rclone_crypt;
@@ -20,4 +22,5 @@ mod rescue;
 mod s3;
 mod space;
 mod tidy;
+mod unfinished;
 mod verbs;
