@@ -1,6 +1,7 @@
 //! How a remote is described, and which descriptions are refused before a request is made.
 
 use super::StoreError;
+use super::bandwidth::Bandwidth;
 use crate::secret::Secret;
 use std::path::PathBuf;
 
@@ -59,6 +60,8 @@ pub struct S3Config {
     pub role_arn: Option<String>,
     /// Never ask the machine's metadata service for credentials.
     pub disable_imds: bool,
+    /// How fast bytes may go and come.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 impl S3Config {

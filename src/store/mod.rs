@@ -6,6 +6,7 @@
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
+mod bandwidth;
 mod config;
 mod error;
 mod http;
@@ -16,6 +17,7 @@ mod objects;
 mod probe;
 mod s3;
 
+pub use bandwidth::{Bandwidth, BandwidthError};
 pub use config::{RemoteConfig, S3Config};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
