@@ -8,41 +8,49 @@ import hashlib
 import hmac
 import os
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
 
-def signed(method, url, access_key, secret_key, region="us-east-1"):
-    """A request without a body, signed with AWS Signature Version 4."""
+def signed(method, url, access_key, secret_key, region="us-east-1", body=b"", service="s3"):
+    """A request, signed with AWS Signature Version 4."""
     host = urllib.parse.urlsplit(url).netloc
     path = urllib.parse.urlsplit(url).path or "/"
     query = urllib.parse.urlsplit(url).query
-    empty = hashlib.sha256(b"").hexdigest()
+    digest = hashlib.sha256(body).hexdigest()
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    headers = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{stamp}\n"
+    headers = f"host:{host}\nx-amz-content-sha256:{digest}\nx-amz-date:{stamp}\n"
     names = "host;x-amz-content-sha256;x-amz-date"
-    canonical = "\n".join([method, path, query, headers, names, empty])
-    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    canonical = "\n".join([method, path, query, headers, names, digest])
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + secret_key).encode()
-    for part in (stamp[:8], region, "s3", "aws4_request"):
+    for part in (stamp[:8], region, service, "aws4_request"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
-    request = urllib.request.Request(url, method=method)
-    request.add_header("x-amz-content-sha256", empty)
+    request = urllib.request.Request(url, data=body or None, method=method)
+    request.add_header("x-amz-content-sha256", digest)
     request.add_header("x-amz-date", stamp)
     request.add_header("Authorization", f"AWS4-HMAC-SHA256 Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signature}")
     return request
 
 
 def make_bucket(endpoint, bucket, access_key, secret_key):
-    try:
-        urllib.request.urlopen(signed("PUT", f"{endpoint}/{bucket}", access_key, secret_key), timeout=10).close()
-    except urllib.error.HTTPError as error:
-        answer = error.read().decode(errors="replace")
-        if "BucketAlreadyOwnedByYou" not in answer:
-            raise SystemExit(f"cannot create bucket {bucket} at {endpoint}: {error.code} {answer}")
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(signed("PUT", f"{endpoint}/{bucket}", access_key, secret_key), timeout=10).close()
+            return
+        except urllib.error.HTTPError as error:
+            answer = error.read().decode(errors="replace")
+            if "BucketAlreadyOwnedByYou" in answer:
+                return
+            # A store may say that it is ready a moment before it is.
+            if error.code != 503 or time.monotonic() > deadline:
+                raise SystemExit(f"cannot create bucket {bucket} at {endpoint}: {error.code} {answer}") from None
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
+
+use crate::store::Bandwidth;
 use crate::telemetry::LogFilter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -72,6 +74,11 @@ pub struct Access {
     /// ENCRYPTED_PASSWORD or ENCRYPTED_PASSWORD_FILE.
     #[arg(short = 'e', long = "enc-param", value_name = "KEY=VALUE")]
     pub enc_params: Vec<String>,
+    /// Bytes a second to and from an S3 store: 10M, 10M:2M (up:down), or a timetable in UTC: "08:00,512k 18:00,off"
+    ///
+    /// A plain number counts KiB. It holds on average: one request's body goes at the speed of the line.
+    #[arg(long, env = "BWLIMIT", value_name = "RATE")]
+    pub bwlimit: Option<Bandwidth>,
 }
 
 /// Flags of the predecessor that chose its rclone configuration: accepted without effect.

@@ -39,7 +39,8 @@ pub struct Target {
 impl Frame {
     /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
     pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
-        let remote = read_remote(&self.environment, &access.params).and_then(|options| Ok((options.at(remote_path)?, options)));
+        let remote = read_remote(&self.environment, &access.params)
+            .and_then(|options| Ok((limited(options.at(remote_path)?, access), options)));
         let key = read_unlock(&self.environment, &access.enc_params).and_then(|unlock| {
             let key = unlock.secret.as_ref().map(|source| unlocker(&source.read()?, env::ENCRYPTED_PREFIX)).transpose()?;
             Ok((key, unlock))
@@ -80,7 +81,7 @@ impl Frame {
         options.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
         let path = options.remote_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(remote_path);
         let remote = read_remote(&self.environment, &access.params)?;
-        let bucket = Bucket::connect(&remote.at(path)?)?;
+        let bucket = Bucket::connect(&limited(remote.at(path)?, access))?;
         Ok(Some(CryptSource { bucket, options: options.crypt, is_named: options.is_named }))
     }
 
@@ -106,6 +107,25 @@ impl Frame {
         let bucket = Bucket::connect(&target.config)?;
         let Remote::Vault(vault, _) = reach_existing(&bucket, target.unlocker.as_ref(), &self.stop).await?;
         Ok(*vault)
+    }
+}
+
+/// The remote with the limit that was asked for.
+fn limited(config: RemoteConfig, access: &Access) -> RemoteConfig {
+    match (config, &access.bwlimit) {
+        (RemoteConfig::S3(mut config), Some(limit)) => {
+            config.bandwidth = Some(limit.clone());
+            RemoteConfig::S3(config)
+        }
+        (RemoteConfig::Served(mut config), Some(limit)) => {
+            config.bandwidth = Some(limit.clone());
+            RemoteConfig::Served(config)
+        }
+        (config, Some(_)) => {
+            tracing::warn!("--bwlimit has no effect on this type of remote");
+            config
+        }
+        (config, None) => config,
     }
 }
 

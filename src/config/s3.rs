@@ -57,6 +57,7 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
         sse_kms_key_id,
         role_arn: role_arn(raw, check),
         disable_imds: !env_auth || metadata_off.is_some_and(|text| parse_boolean(text) == Ok(true)),
+        bandwidth: None,
     }
 }
 

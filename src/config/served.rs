@@ -42,7 +42,7 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
         options.extend(found.map(|value| (option.name, value)));
     }
     credentials(kind, &options, check);
-    ServedConfig { kind, container: String::new(), prefix: String::new(), options }
+    ServedConfig { kind, container: String::new(), prefix: String::new(), options, bandwidth: None }
 }
 
 fn file_key(option: &RemoteOption) -> String {

@@ -6,6 +6,6 @@ mod valves;
 
 pub use diff::{Known, Side, Verdict, judge, side};
 pub use valves::{
-    DeleteSet, Deletes, HoldReason, PushFacts, Refusal, RestoreAction, RestoreFacts, Target, admit_deletes, admit_push,
+    Begun, DeleteSet, Deletes, HoldReason, PushFacts, Refusal, RestoreAction, RestoreFacts, Target, admit_deletes, admit_push,
     admit_restore, admit_target,
 };

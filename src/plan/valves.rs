@@ -266,13 +266,53 @@ pub fn admit_target(target: &Target, force: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a restore that was begun may do, for whoever continues it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// The volume was empty: all in it is the restore's.
+    Fresh,
+    /// The wanted state replaces what was there.
+    Update,
+    /// What was there stays.
+    Merge,
+}
+
+impl Begun {
+    /// What the restore about to be begun is.
+    pub fn of(action: RestoreAction, fresh: bool) -> Begun {
+        match action {
+            RestoreAction::Merge => Begun::Merge,
+            _ if fresh => Begun::Fresh,
+            _ => Begun::Update,
+        }
+    }
+
+    /// The word that a marker holds.
+    pub fn word(self) -> &'static str {
+        match self {
+            Begun::Fresh => "fresh",
+            Begun::Update => "update",
+            Begun::Merge => "merge",
+        }
+    }
+
+    /// What a marker says.
+    pub fn of_word(word: &[u8]) -> Begun {
+        match word {
+            b"fresh" => Begun::Fresh,
+            b"merge" => Begun::Merge,
+            _ => Begun::Update,
+        }
+    }
+}
+
 /// What a restore finds: the rows of the restart table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestoreFacts {
     /// The volume holds nothing.
     pub volume_empty: bool,
     /// A restore into this volume was begun and not finished.
-    pub interrupted: bool,
+    pub interrupted: Option<Begun>,
     /// The receipt's commit.
     pub seen: Option<u64>,
     /// The commit wanted.
@@ -288,8 +328,10 @@ pub struct RestoreFacts {
 /// What a restore does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestoreAction {
-    /// Everything into an empty volume, or the rest of an interrupted restore.
+    /// Everything into an empty volume, or the rest of a restore into one.
     Restore,
+    /// The rest of an update. Somebody may have worked here since: of what is not wanted, only what is as recorded goes.
+    Continue,
     /// Nothing: the volume is at this state.
     Skip,
     /// Nothing: the volume is ahead and will be pushed later.
@@ -302,13 +344,31 @@ pub enum RestoreAction {
     Replace,
 }
 
+impl RestoreAction {
+    /// Whether local entries that are not wanted are removed.
+    pub fn removes(self, delete: bool, adopt: bool) -> bool {
+        match self {
+            RestoreAction::Merge => false,
+            RestoreAction::Restore => delete && !adopt,
+            _ => delete,
+        }
+    }
+}
+
 /// Decides by the restart table.
 pub fn admit_restore(facts: &RestoreFacts, path: &str, adopt: bool, force: bool) -> Result<RestoreAction, Refusal> {
-    if facts.volume_empty || facts.interrupted {
-        return Ok(if adopt && !facts.volume_empty { RestoreAction::Merge } else { RestoreAction::Restore });
+    if facts.volume_empty {
+        return Ok(RestoreAction::Restore);
     }
     if force {
         return Ok(RestoreAction::Replace);
+    }
+    // What such a restore left is half of the remote's state: nothing that could win over it.
+    match facts.interrupted {
+        Some(Begun::Fresh) => return Ok(RestoreAction::Restore),
+        Some(Begun::Update) => return Ok(RestoreAction::Continue),
+        Some(Begun::Merge) => return Ok(RestoreAction::Merge),
+        None => {}
     }
     if adopt {
         return Ok(RestoreAction::Merge);
@@ -382,7 +442,7 @@ mod tests {
         use RestoreAction::*;
         let row = RestoreFacts {
             volume_empty: false,
-            interrupted: false,
+            interrupted: None,
             seen: Some(4),
             wanted: 4,
             same_tree: true,
@@ -391,7 +451,12 @@ mod tests {
         };
         let decide = |facts: RestoreFacts| admit_restore(&facts, "v", false, false);
         assert_eq!(decide(RestoreFacts { volume_empty: true, seen: None, ..row }), Ok(Restore));
-        assert_eq!(decide(RestoreFacts { interrupted: true, ..row }), Ok(Restore));
+        for (begun, action) in [(Begun::Fresh, Restore), (Begun::Update, Continue), (Begun::Merge, Merge)] {
+            let row = RestoreFacts { interrupted: Some(begun), ..row };
+            assert_eq!(decide(row), Ok(action));
+            assert_eq!(admit_restore(&row, "v", true, false), Ok(action));
+            assert_eq!(admit_restore(&row, "v", false, true), Ok(Replace));
+        }
         assert_eq!(decide(row), Ok(Skip));
         assert_eq!(decide(RestoreFacts { local_changes: 3, ..row }), Ok(KeepAhead));
         assert_eq!(decide(RestoreFacts { same_tree: false, wanted: 6, ..row }), Ok(Update));

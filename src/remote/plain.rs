@@ -7,6 +7,7 @@ use crate::disk::{DiskError, StateDir, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::log::Log;
 use crate::plain::manifest::LineReader;
+use crate::plan::Begun;
 use crate::seal::checksum;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
@@ -146,14 +147,14 @@ impl PlainMemory {
         Ok(())
     }
 
-    /// Whether a restore was begun and not finished; and if so, whether the volume was empty before it.
-    pub fn interrupted_restore(&self) -> Result<Option<bool>, DiskError> {
-        Ok(self.state.read(RESTORING)?.map(|bytes| bytes.starts_with(b"fresh")))
+    /// A restore that was begun and not finished.
+    pub fn interrupted_restore(&self) -> Result<Option<Begun>, DiskError> {
+        Ok(self.state.read(RESTORING)?.as_deref().map(Begun::of_word))
     }
 
     /// Notes that the volume is about to be changed: until the end, nothing may be pushed from it.
-    pub fn begin_restore(&mut self, fresh: bool) -> Result<(), DiskError> {
-        self.state.write(RESTORING, if fresh { b"fresh\n" } else { b"over\n" })?;
+    pub fn begin_restore(&mut self, begun: Begun) -> Result<(), DiskError> {
+        self.state.write(RESTORING, begun.word().as_bytes())?;
         self.state.remove(RECEIPT)?;
         self.receipt = None;
         Ok(())

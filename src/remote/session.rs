@@ -3,6 +3,7 @@
 
 use crate::disk::{DiskError, StateDir, StateFile, StateLock, Volume};
 use crate::fault::{Fault, Kind};
+use crate::plan::Begun;
 use crate::runtime::Stop;
 use crate::seal::random_bytes;
 use crate::store::{Fencing, StoreError, probe, recheck};
@@ -302,14 +303,20 @@ impl Memory {
         }
     }
 
-    /// Notes that a restore has begun; `fresh` when the volume was empty, so that all in it is the restore's.
-    pub fn begin_restore(&self, fresh: bool) -> Result<(), SessionError> {
-        Ok(self.state.write(RESTORING, if fresh { b"fresh" } else { b"update" })?)
+    /// Notes that a restore has begun.
+    pub fn begin_restore(&self, begun: Begun) -> Result<(), SessionError> {
+        Ok(self.state.write(RESTORING, begun.word().as_bytes())?)
     }
 
-    /// A restore that was begun and not finished, and whether the volume was empty when it began.
-    pub fn interrupted_restore(&self) -> Result<Option<bool>, SessionError> {
-        Ok(self.state.read(RESTORING)?.map(|bytes| bytes == b"fresh"))
+    /// A restore that was begun and not finished.
+    pub fn interrupted_restore(&self) -> Result<Option<Begun>, SessionError> {
+        Ok(self.state.read(RESTORING)?.as_deref().map(Begun::of_word))
+    }
+
+    /// What is here is a state of its own now, whatever a restore meant to make of it.
+    pub fn forget_restore(&self) -> Result<(), SessionError> {
+        self.state.remove(RESTORING)?;
+        Ok(())
     }
 
     /// Notes that the restore is finished and durable.
@@ -319,12 +326,6 @@ impl Memory {
             None => self.forget_next_index()?,
         }
         self.forget_restore()
-    }
-
-    /// Drops the note of a restore that was begun.
-    pub fn forget_restore(&self) -> Result<(), SessionError> {
-        self.state.remove(RESTORING)?;
-        Ok(())
     }
 
     /// Writes a receipt; nothing else of the volume's memory changes.

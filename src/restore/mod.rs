@@ -17,7 +17,7 @@ use self::survey::{Survey, Surveyor, count_local_changes};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
 use crate::fault::{Fault, Kind};
 use crate::plain::error::PlainError;
-use crate::plan::{Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
+use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
 use crate::remote::plain::PlainStateError;
 use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
 use crate::runtime::{Stop, Stopped, clock, compute, limits};
@@ -292,7 +292,7 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     };
     let receipt = receipt.unwrap_or_else(|| memory.receipt_of_reader(&head, point.as_ref().map_or(head.seq, Chosen::tree_seq)));
     let receipt = Receipt { reverted: point.is_some(), ..receipt };
-    let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
+    let plan = Restoring { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
     match execute(request, &local, &mut memory, plan, point.unwrap_or(Chosen::Commit(head)), outcome, stop).await {
         Err(RestoreError::Index(error)) => Err(memory.explain(error).into()),
         other => other,
@@ -304,7 +304,7 @@ async fn facts(
     memory: &Memory,
     head: &Commit,
     point: Option<&Chosen>,
-    interrupted: Option<bool>,
+    interrupted: Option<Begun>,
     stop: &Stop,
 ) -> Result<RestoreFacts, RestoreError> {
     let volume_empty = local.volume.is_empty(&local.reserved)?;
@@ -323,15 +323,7 @@ async fn facts(
         let stop = stop.clone();
         local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
     }
-    Ok(RestoreFacts {
-        volume_empty,
-        interrupted: interrupted.is_some(),
-        seen,
-        wanted,
-        same_tree,
-        local_changes,
-        latest: point.is_none(),
-    })
+    Ok(RestoreFacts { volume_empty, interrupted, seen, wanted, same_tree, local_changes, latest: point.is_none() })
 }
 
 fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
@@ -378,7 +370,7 @@ async fn execute(
         let what = FormatError::Invalid("the tree it leaves has other totals than it says");
         return Err(VaultError::corrupt(object, what).into());
     }
-    let removing = request.delete && (plan.fresh || matches!(plan.action, RestoreAction::Update | RestoreAction::Replace));
+    let removing = plan.action.removes(request.delete, request.adopt);
     check_valves(request, local, &survey, removing)?;
     outcome.kept = survey.kept;
     outcome.placed = survey.place;
@@ -387,7 +379,7 @@ async fn execute(
         outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
         return Ok(outcome);
     }
-    memory.begin_restore(plan.fresh)?;
+    memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
     outcome.removed = clear_way(local, &survey, removing)?;
     let header = IndexHeader { vault_id: memory.vault.id, seq, hash, inline_base: 0 };
     outcome.skipped = fill(request, local, memory, survey, &header, plan.fresh, stop).await?;

@@ -163,8 +163,12 @@ impl Surveyor {
             if side == Side::Right {
                 if let Some(here) = here {
                     survey.local += 1;
-                    survey.extra_bytes += here.allocated;
-                    survey.extra.push((here.path, here.file_type));
+                    advance(&mut old, &mut known, &here.path)?;
+                    let before = known.as_ref().filter(|known| known.entry.path == here.path);
+                    if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
+                        survey.extra_bytes += here.allocated;
+                        survey.extra.push((here.path, here.file_type));
+                    }
                 }
             } else if let Some(entry) = wanted.take() {
                 tally.add(self.vault.keys(), &entry);
@@ -293,6 +297,13 @@ pub fn is_as_recorded(found: &Found, before: &Indexed) -> bool {
         stamp: before.stamp.map_or(Some((found.identity.ctime, found.identity.inode)), |stamp| Some((stamp.ctime, stamp.inode))),
     };
     judge(found, &facts) == Verdict::Unchanged
+}
+
+/// Whether a local entry that is not wanted came from the vault and nobody has changed it since. A directory's times move
+/// with its content, and one that holds anything else is not removed.
+fn was_ours(found: &Found, before: &Indexed) -> bool {
+    let directories = found.file_type == FileType::Directory && before.entry.node == Node::Directory;
+    directories || is_as_recorded(found, before)
 }
 
 /// Counts local entries that differ from what the index says: changes that were never pushed.

@@ -8,7 +8,7 @@ pub const PACK_BYTES: usize = 8 << 20;
 /// New data up to this size travels inside the commit: a small push is one request.
 pub const INLINE_BYTES: usize = 4 << 20;
 /// Packs being uploaded at once.
-pub const UPLOADS: usize = 2;
+pub const UPLOADS: usize = 3;
 /// A pack is also sealed at this many entries, so that what waits for its offsets stays small.
 pub const PACK_ENTRIES: usize = 16 * 1024;
 /// Plaintext of one solid frame of small files.
@@ -26,7 +26,7 @@ pub const META_FRAME_PATH_BYTES: usize = 4 << 20;
 /// No frame may decompress to more than this (format limit).
 pub const FRAME_CAP_BYTES: usize = 4 << 20;
 /// Frames being compressed at once, each up to [`BLOCK_BATCH_BYTES`].
-pub const COMPRESS_JOBS: usize = 6;
+pub const COMPRESS_JOBS: usize = 4;
 /// Blocks of a large file are read and compressed in batches of this size.
 pub const BLOCK_BATCH_BYTES: usize = 1 << 20;
 /// Entries whose small contents are hashed and compressed together.

@@ -1,6 +1,7 @@
 //! How a remote is described, and which descriptions are refused before a request is made.
 
 use super::StoreError;
+use super::bandwidth::Bandwidth;
 use crate::contract::remotes::RemoteType;
 use crate::secret::Secret;
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ pub struct S3Config {
     pub role_arn: Option<String>,
     /// Never ask the machine's metadata service for credentials.
     pub disable_imds: bool,
+    /// How fast bytes may go and come.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// A place in a store that is not S3, and how to open it.
@@ -76,6 +79,8 @@ pub struct ServedConfig {
     pub prefix: String,
     /// The options by rclone's names, as the type's table has them. All are kept like secrets.
     pub options: BTreeMap<&'static str, Secret<String>>,
+    /// How fast bytes may go and come.
+    pub bandwidth: Option<Bandwidth>,
 }
 
 impl ServedConfig {

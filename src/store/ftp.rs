@@ -4,6 +4,7 @@
 //! Paths are relative to the folder in which a log-in ends, as in rclone. An object is sent under a hidden name and then
 //! renamed: a crash before that leaves a hidden file that no list shows; after it, the object.
 
+use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
 use super::http::{Trust, within};
@@ -39,6 +40,7 @@ struct Shared {
     config: ServedConfig,
     tls: Option<TlsConnector>,
     patience: Patience,
+    shaper: Shaper,
     slots: Semaphore,
     idle: Mutex<Vec<AsyncRustlsFtpStream>>,
 }
@@ -63,7 +65,8 @@ impl Ftp {
         check_prefix(&config.prefix)?;
         let tls = config.flag("explicit_tls").then(|| tls(config)).transpose()?;
         let slots = Semaphore::new(CONNECTIONS);
-        Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, slots, idle: Mutex::default() }) })
+        let shaper = Shaper::new(config.bandwidth.clone());
+        Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, shaper, slots, idle: Mutex::default() }) })
     }
 
     /// The remote in words, without secrets.
@@ -134,6 +137,7 @@ impl Ftp {
     }
 
     pub(super) async fn put(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
+        self.shared.shaper.up(body.len()).await;
         let random = super::random_name().map_err(|error| StoreError::unavailable(asked, error.to_string(), false))?;
         let (target, temporary) = (self.path(&asked.key), self.path(&format!("{TEMPORARY}{random}")));
         self.run(asked, body.len() as u64, async |ftp| {
@@ -221,6 +225,7 @@ impl Ftp {
         let outcome = within(longest, retrieve(&mut line.ftp, &path, range.start, wanted, to_end)).await;
         let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
         let body = outcome.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?;
+        self.shared.shaper.down(body.len()).await;
         if body.len() as u64 != wanted {
             return Err(StoreError::unavailable(asked, format!("the answer broke off after {} bytes", body.len()), true));
         }

@@ -6,6 +6,7 @@
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
+mod bandwidth;
 mod config;
 mod error;
 mod ftp;
@@ -18,6 +19,7 @@ mod probe;
 mod s3;
 mod served;
 
+pub use bandwidth::{Bandwidth, BandwidthError};
 pub use config::{RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};

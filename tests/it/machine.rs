@@ -62,6 +62,17 @@ impl Machine {
         Machine::new(remote, "bucket/some/path")
     }
 
+    /// Sets a variable of its environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.unset(name);
+        self.remote.push((name.into(), value.into()));
+    }
+
+    /// Takes a variable away.
+    pub fn unset(&mut self, name: &str) {
+        self.remote.retain(|(known, _)| known != name);
+    }
+
     /// A new home with the same key, at an in-process store.
     pub fn beside(&self, s3: &S3) -> Machine {
         Machine { key: self.key.clone(), ..Machine::s3(s3) }

@@ -2,17 +2,21 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod adversary;
+mod connect;
 mod contention;
 mod displaced;
 mod engine;
 mod faults;
 mod fidelity;
 mod golden;
+mod interop;
 mod kills;
 mod longlog;
 mod machine;
 mod model;
+mod outside;
 mod plain;
+mod policies;
 mod properties;
 mod rclone_crypt;
 mod refusals;
@@ -21,4 +25,5 @@ mod rescue;
 mod s3;
 mod space;
 mod tidy;
+mod unfinished;
 mod verbs;

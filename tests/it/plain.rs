@@ -464,3 +464,18 @@ fn a_plain_remote_is_listed_checked_and_described() {
     let (code, text) = machine.restore("target", &["--at", "1"]);
     assert!(code == 3 && text.contains("no restore points"), "{text}");
 }
+
+#[test]
+fn a_bandwidth_limit_holds_in_each_direction() {
+    let s3 = S3::start();
+    let machine = plain(&s3);
+    machine.write("noise", noise(1, 3 << 20));
+    let began = std::time::Instant::now();
+    pushed(&machine, &["--bwlimit", "2M:off"]);
+    assert!(began.elapsed() >= Duration::from_millis(1400), "sent in {:?}", began.elapsed());
+    let began = std::time::Instant::now();
+    restored(&machine, "restored", &["--bwlimit", "off:2M"]);
+    assert!(began.elapsed() >= Duration::from_millis(1400), "received in {:?}", began.elapsed());
+    let (code, text) = machine.push(&["--bwlimit", "fast"]);
+    assert!(code == 2 && text.contains("timetable"), "{text}");
+}

@@ -14,7 +14,7 @@ use crate::plain::error::PlainError;
 use crate::plain::log::{Log, claim, look};
 use crate::plain::manifest::{Header, LineWriter, VERSION};
 use crate::plain::wanted::Gathered;
-use crate::plan::{Refusal, RestoreAction, RestoreFacts, admit_restore};
+use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, admit_restore};
 use crate::rclone_crypt::RcloneCrypt;
 use crate::remote::plain::{PlainMemory, PlainReceipt};
 use crate::remote::session::Local;
@@ -90,7 +90,7 @@ async fn restore_from(request: &Restore, from: &From, stop: &Stop) -> Result<Out
         outcome.receipt = true;
         return Ok(outcome);
     }
-    let plan = Plan { fresh: facts.volume_empty || interrupted == Some(true), action, receipt };
+    let plan = Plan { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
     execute(request, from, &local, &mut memory, plan, outcome, stop).await
 }
 
@@ -121,7 +121,7 @@ async fn facts(
     log: &Log,
     memory: &PlainMemory,
     gathered: &Gathered,
-    interrupted: Option<bool>,
+    interrupted: Option<Begun>,
     stop: &Stop,
 ) -> Result<RestoreFacts, RestoreError> {
     let volume_empty = local.volume.is_empty(&local.reserved)?;
@@ -134,15 +134,7 @@ async fn facts(
     }
     let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
     let same_tree = memory.is_current(log) && gathered.edited + gathered.missing + gathered.foreign == 0;
-    Ok(RestoreFacts {
-        volume_empty,
-        interrupted: interrupted.is_some(),
-        seen,
-        wanted: log.seq(),
-        same_tree,
-        local_changes,
-        latest: true,
-    })
+    Ok(RestoreFacts { volume_empty, interrupted, seen, wanted: log.seq(), same_tree, local_changes, latest: true })
 }
 
 /// Carries the plan out.
@@ -156,14 +148,14 @@ async fn execute(
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
     let survey = survey(request, local, memory, &plan, stop).await?;
-    let removing = request.delete && (plan.fresh || matches!(plan.action, RestoreAction::Update | RestoreAction::Replace));
+    let removing = plan.action.removes(request.delete, request.adopt);
     check_valves(request, local, &survey, removing)?;
     (outcome.kept, outcome.placed, outcome.bytes) = (survey.kept, survey.place, survey.bytes);
     if request.dry_run {
         outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
         return Ok(outcome);
     }
-    memory.begin_restore(plan.fresh)?;
+    memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
     outcome.removed = clear_way(local, &survey, removing)?;
     let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh && survey.kept == 0, owners: request.owners })?;
     request.progress.set_totals(survey.place, survey.bytes);

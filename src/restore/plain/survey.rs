@@ -136,7 +136,13 @@ impl Surveyor {
                     if let Some(line) = line {
                         survey.steps.push(Step::Keep, &line).map_err(PlainError::Io)?;
                     }
-                    survey.extra.extend(here.map(|here| (here.path, here.file_type)));
+                    if let Some(here) = here {
+                        advance(&mut old, &mut known, &here.path)?;
+                        let before = known.as_ref().filter(|known| known.path == here.path);
+                        if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
+                            survey.extra.push((here.path, here.file_type));
+                        }
+                    }
                 }
             }
             if found.is_none() {
@@ -222,6 +228,13 @@ fn is_as_recorded(found: &Found, before: &Line) -> bool {
         stamp: before.stamp.or(Some((found.identity.ctime, found.identity.inode))),
     };
     judge(found, &facts) == Verdict::Unchanged
+}
+
+/// Whether a local entry that is not wanted came from the remote and nobody has changed it since. A directory's times move
+/// with its content, and one that holds anything else is not removed.
+fn was_ours(found: &Found, before: &Line) -> bool {
+    let directories = found.file_type == FileType::Directory && before.file_type() == Some(FileType::Directory);
+    directories || is_as_recorded(found, before)
 }
 
 /// Counts local entries that differ from what the index says: changes that were never pushed.

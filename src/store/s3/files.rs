@@ -23,7 +23,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 pub(in crate::store) struct Sending {
     writer: Writer,
     exchange: Arc<Mutex<Exchange>>,
-    secrets: S3,
+    s3: S3,
 }
 
 impl S3 {
@@ -75,6 +75,7 @@ impl S3 {
     }
 
     pub(in crate::store) async fn put_file(&self, asked: &Asked, body: Bytes, mtime: Timestamp) -> Result<Mark, StoreError> {
+        self.shaper.up(body.len()).await;
         let path = join(&self.prefix, &asked.key);
         let options = WriteOptions { user_metadata: Some(metadata(mtime)), ..WriteOptions::default() };
         let write =
@@ -94,7 +95,7 @@ impl S3 {
         let options =
             WriteOptions { user_metadata: Some(metadata(mtime)), chunk: Some(part_bytes), concurrent, ..WriteOptions::default() };
         match operator.layer(retry).writer_options(&path, options).await {
-            Ok(writer) => Ok(Sending { writer, exchange, secrets: self.clone() }),
+            Ok(writer) => Ok(Sending { writer, exchange, s3: self.clone() }),
             Err(_) => Err(self.settle(asked, take(&exchange)).err().unwrap_or_else(|| broken(asked))),
         }
     }
@@ -114,6 +115,7 @@ impl S3 {
 
 impl Sending {
     pub(in crate::store) async fn write(&mut self, asked: &Asked, bytes: Bytes) -> Result<(), StoreError> {
+        self.s3.shaper.up(bytes.len()).await;
         match self.writer.write(bytes).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.judge(asked, &error)),
@@ -139,7 +141,7 @@ impl Sending {
 
     fn judge(&self, asked: &Asked, error: &opendal::Error) -> StoreError {
         // With several parts under way, the last answer need not be the one that failed.
-        let judged = self.secrets.settle(asked, take(&self.exchange)).err();
+        let judged = self.s3.settle(asked, take(&self.exchange)).err();
         judged.unwrap_or_else(|| StoreError::unavailable(asked, format!("a part was not stored ({})", error.kind()), true))
     }
 }
@@ -173,6 +175,7 @@ impl S3 {
         // OpenDAL calls a range that ends past the object an error; the recorded answer tells it from a short body.
         let exchange = self.exchange(|operator| async move { operator.read_options(&path, options).await.map(drop) });
         let mut got = self.settle(asked, exchange.await)?;
+        self.shaper.down(got.body.len()).await;
         match (got.status, range) {
             // A store may answer a range with the whole.
             (200, _) => {

@@ -4,6 +4,7 @@ mod files;
 
 pub(super) use files::Sending;
 
+use super::bandwidth::Shaper;
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
 use super::http::{Exchange, Lost, Meter, Page, Recording, Trust, client, within};
@@ -30,6 +31,7 @@ pub(super) struct S3 {
     pub(super) ordered: bool,
     secrets: Vec<Secret<String>>,
     patience: Patience,
+    shaper: Arc<Shaper>,
 }
 
 impl S3 {
@@ -53,6 +55,7 @@ impl S3 {
             ordered: !config.bucket.ends_with("--x-s3"),
             secrets: secrets.into_iter().flatten().filter(|secret| secret.expose().len() > 3).cloned().collect(),
             patience,
+            shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
         })
     }
 
@@ -85,6 +88,7 @@ impl S3 {
     async fn write(&self, asked: &Asked, body: Bytes, if_not_exists: bool) -> Exchange {
         let path = join(&self.prefix, &asked.key);
         let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
+        self.shaper.up(body.len()).await;
         self.exchange(|operator| async move { operator.write_options(&path, Buffer::from(body), options).await.map(drop) }).await
     }
 

@@ -141,10 +141,11 @@ impl Served {
 impl ServedSending {
     pub(in crate::store) async fn write(&mut self, asked: &Asked, bytes: Bytes) -> Result<(), StoreError> {
         match &mut self.way {
-            Way::Parts(writer, exchange) => match writer.write(Buffer::from(bytes)).await {
-                Ok(()) => Ok(()),
-                Err(error) => Err(self.served.judged(asked, &error, &take(exchange))),
-            },
+            Way::Parts(writer, exchange) => {
+                self.served.shaper.up(bytes.len()).await;
+                let sent = writer.write(Buffer::from(bytes)).await;
+                sent.map_err(|error| self.served.judged(asked, &error, &take(exchange)))
+            }
             Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
                 let kind = self.served.config.kind.name;
                 let most = limits::WHOLE_BODY_BYTES >> 20;

@@ -12,6 +12,7 @@ pub(super) use files::ServedSending;
 
 use self::judge::judge;
 use self::services::{Manner, address, manner, operator};
+use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Act, Asked, StoreError};
 use super::http::{Exchange, Lost, Meter, Recording, Trust, client, within};
@@ -47,6 +48,7 @@ pub(super) struct Served {
     manner: Manner,
     config: ServedConfig,
     patience: Patience,
+    shaper: Arc<Shaper>,
     /// Whether the remote's beginning answered.
     proven: Arc<AtomicBool>,
 }
@@ -74,6 +76,7 @@ impl Served {
             manner: manner(config.kind.name),
             config: config.clone(),
             patience,
+            shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
             proven: Arc::default(),
         })
     }
@@ -189,6 +192,7 @@ impl Served {
             let answer = format!("a remote of type {} has no conditional create", self.config.kind.name);
             return Err(StoreError::NotSupported { asked: Box::new(asked.clone()), answer });
         }
+        self.shaper.up(body.len()).await;
         let path = self.path(&asked.key);
         let options = WriteOptions { if_not_exists: true, ..WriteOptions::default() };
         let body = Buffer::from(body);
@@ -213,6 +217,7 @@ impl Served {
     /// leaves a hidden object that no list shows; after it, the object.
     async fn write(&self, asked: &Asked, body: Bytes, options: WriteOptions) -> Result<(), StoreError> {
         self.refuse_if_read_only(asked)?;
+        self.shaper.up(body.len()).await;
         let target = self.path(&asked.key);
         let body = Buffer::from(body);
         if !self.manner.moves {
@@ -323,6 +328,7 @@ impl Served {
             (Err(error), _) => return Err(self.judged(asked, error, &done.exchange)),
             (Ok(_), _) => return Err(StoreError::unavailable(asked, "no answer was seen", true)),
         };
+        self.shaper.down(got.body.len()).await;
         let length = got.body.len() as u64;
         match (got.status, &exact) {
             // A store may answer a range with the whole.

@@ -190,8 +190,8 @@ fn upserts(live: &[Live]) -> Vec<Record> {
     live.iter().map(|live| Record::Upsert(live.entry.clone())).collect()
 }
 
-/// The vault: a claim, a first push, a push whose records lie in a part, a merge, a release.
-pub fn build() -> Sample {
+/// A log that begins with a claim.
+fn claimed() -> Log {
     let (config, slots) = config_and_slots();
     let digest = Keys::file_digest(&config);
     let mut log = Log {
@@ -204,10 +204,31 @@ pub fn build() -> Sample {
         plan_at: 0,
     };
     log.files.extend(slots);
+    let claim = Directory { flags: Flags::CLAIM, ..log.directory(State::default()) };
+    log.commit(claim, &[], (vec![], vec![]));
+    log
+}
+
+/// The files of a vault whose newest commit has exactly these entries, in this order, whether they make sense or not.
+/// A file's content is its name.
+pub fn planted(entries: &[(&str, Option<Node>)]) -> Vec<(String, Bytes)> {
+    let mut log = claimed();
+    let node = |name: &str| whole(&log.keys, name.as_bytes(), Content::Literal(name.into()));
+    let live = |(name, given): &(&str, Option<Node>)| {
+        let node = given.clone().unwrap_or_else(|| node(name));
+        Live { entry: entry(name.as_bytes(), node), content: vec![] }
+    };
+    let live: Vec<Live> = entries.iter().map(live).collect();
+    let directory = log.directory(state_of(&log.keys, &live));
+    log.commit(directory, &upserts(&live), (vec![], vec![]));
+    log.files
+}
+
+/// The vault: a claim, a first push, a push whose records lie in a part, a merge, a release.
+pub fn build() -> Sample {
+    let mut log = claimed();
     let keys = keys();
     let empty = || (vec![], vec![]);
-    let claim = Directory { flags: Flags::CLAIM, ..log.directory(State::default()) };
-    log.commit(claim, &[], empty());
 
     // Commit 2: everything, the large file's blocks in a pack.
     let own = ObjectId::commit(2);

@@ -37,6 +37,10 @@ pub struct Seen {
     pub key: String,
     /// Whether a put must not overwrite.
     pub conditional: bool,
+    /// The host it was meant for.
+    pub host: String,
+    /// The session token it was signed with.
+    pub token: Option<String>,
     /// Requests that came before this one.
     pub ordinal: usize,
     /// The status of the answer; 0 before there is one, and when there never was one.
@@ -170,7 +174,9 @@ fn read(request: &Request<Incoming>, ordinal: usize) -> Seen {
         _ => Verb::Other,
     };
     let key = if listing { prefix.replace("%2F", "/") } else { key.to_owned() };
-    Seen { verb, key, conditional: request.headers().contains_key("if-none-match"), ordinal, status: 0 }
+    let header = |name: &str| Some(request.headers().get(name)?.to_str().expect("text").to_owned());
+    let (host, token) = (header("host").unwrap_or_default(), header("x-amz-security-token"));
+    Seen { verb, key, conditional: request.headers().contains_key("if-none-match"), host, token, ordinal, status: 0 }
 }
 
 /// A request must be read to its end before it is answered, or the client may see a reset instead of the answer.

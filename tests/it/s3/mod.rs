@@ -11,7 +11,9 @@ pub use faults::{Fault, Seen, Verb};
 use bucket::Stored;
 use bytes::Bytes;
 use faults::Front;
+use s3s::S3Result;
 use s3s::auth::SimpleAuth;
+use s3s::host::{S3Host, VirtualHost};
 use s3s::service::S3ServiceBuilder;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use tokio::sync::oneshot;
 /// The server's only bucket.
 pub const BUCKET: &str = "bucket";
 /// A made-up access key.
-pub const ACCESS_KEY: &str = "MADEUPACCESSKEY";
+pub const ACCESS_KEY: &str = "MADEUPACCESSKEY00";
 /// Its made-up secret key.
 pub const SECRET_KEY: &str = "made-up-secret-key";
 
@@ -39,6 +41,7 @@ impl S3 {
         let stored = Arc::new(Stored::default());
         let mut builder = S3ServiceBuilder::new(bucket::Bucket(Arc::clone(&stored)));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        builder.set_host(Hosts);
         let front = Arc::new(Front::new(builder.build()));
         let (end, ended) = oneshot::channel();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -70,6 +73,11 @@ impl S3 {
     /// The server's address, as the program takes it.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Decides about each request from now on; the closure must not call back into this server.
@@ -130,6 +138,16 @@ impl S3 {
 
     pub fn remove(&self, key: &str) {
         self.stored.remove(key);
+    }
+}
+
+/// The bucket may be the first label of a host.
+struct Hosts;
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let bucket = host.split_once('.').map(|(label, _)| label).filter(|label| *label == BUCKET);
+        Ok(bucket.map_or_else(|| VirtualHost::new(host), |bucket| VirtualHost::new(host).with_bucket(bucket)))
     }
 }
 

@@ -1,0 +1,191 @@
+//! What lies between the program and a store: TLS with an authority of its own, a proxy, and services that give
+//! credentials. All on loopback, each on a port of the kernel's choice, each until it is dropped.
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+
+/// Something that listens.
+pub struct Listening {
+    pub address: SocketAddr,
+    end: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Listening {
+    fn start<F>(work: impl Fn(TcpStream) -> F + Send + 'static) -> Listening
+    where
+        F: Future<Output = Option<()>> + Send + 'static,
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket option");
+        let address = listener.local_addr().expect("a bound socket");
+        let (end, ended) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                let accept = async {
+                    loop {
+                        if let Ok((socket, _)) = listener.accept().await {
+                            tokio::spawn(work(socket));
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = accept => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Listening { address, end: Some(end), thread: Some(thread) }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A private certificate authority.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        Authority { issuer: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    fn acceptor(&self, names: &[&str]) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("parameters");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).expect("a pair");
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Ends TLS under these names, and carries what is inside to another address.
+    pub fn before(&self, names: &[&str], to: SocketAddr) -> Listening {
+        let acceptor = self.acceptor(names);
+        Listening::start(move |socket| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut inside = acceptor.accept(socket).await.ok()?;
+                let mut there = TcpStream::connect(to).await.ok()?;
+                copy_bidirectional(&mut inside, &mut there).await.ok().map(drop)
+            }
+        })
+    }
+}
+
+/// A proxy that knows the way to some names only. It keeps the head of the first request of each connection.
+pub struct Proxy {
+    pub listening: Listening,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    pub fn to(ways: &[(&str, SocketAddr)]) -> Proxy {
+        let ways: BTreeMap<String, SocketAddr> = ways.iter().map(|(name, to)| (name.to_string(), *to)).collect();
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&heads);
+        let listening = Listening::start(move |mut socket| {
+            let (ways, kept) = (ways.clone(), Arc::clone(&kept));
+            async move {
+                let head = head(&mut socket).await?;
+                kept.lock().expect("only pushed to").push(head.clone());
+                let target = head.split(' ').nth(1)?.to_owned();
+                let place = target.trim_start_matches("http://").split('/').next()?;
+                let Some(to) = ways.get(place) else {
+                    return socket.write_all(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n").await.ok();
+                };
+                let mut there = TcpStream::connect(to).await.ok()?;
+                if head.starts_with("CONNECT ") {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
+                } else {
+                    there.write_all(head.as_bytes()).await.ok()?;
+                }
+                copy_bidirectional(&mut socket, &mut there).await.ok().map(drop)
+            }
+        });
+        Proxy { listening, heads }
+    }
+
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().expect("only pushed to").clone()
+    }
+}
+
+/// Answers every request with one text, and keeps the requests.
+pub struct Answering {
+    pub listening: Listening,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Answering {
+    pub fn with(answer: String) -> Answering {
+        Answering::saying("200 OK", answer)
+    }
+
+    pub fn saying(status: &'static str, answer: String) -> Answering {
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&requests);
+        let listening = Listening::start(move |mut socket| {
+            let (answer, kept) = (answer.clone(), Arc::clone(&kept));
+            async move { answer_once(&mut socket, status, &answer, &kept).await }
+        });
+        Answering { listening, requests }
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("only pushed to").clone()
+    }
+}
+
+async fn answer_once(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    status: &str,
+    answer: &str,
+    kept: &Mutex<Vec<String>>,
+) -> Option<()> {
+    let head = head(socket).await?;
+    let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    socket.read_exact(&mut body).await.ok()?;
+    kept.lock().expect("only pushed to").push(format!("{head}{}", String::from_utf8_lossy(&body)));
+    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+    socket.write_all(answer.as_bytes()).await.ok()?;
+    socket.shutdown().await.ok()
+}
+
+/// A request up to the empty line.
+async fn head(socket: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") && head.len() < 64 << 10 {
+        head.push(socket.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
