@@ -62,7 +62,9 @@ minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
 IT_RCLONE=$(tests/tools.sh rclone)
 IT_TOXIPROXY=$(tests/tools.sh toxiproxy)
-export IT_PYTHON IT_RCLONE IT_TOXIPROXY
+IT_FAKE_GCS=$(tests/tools.sh fake-gcs)
+IT_AZURITE=$(tests/tools.sh azurite)
+export IT_PYTHON IT_RCLONE IT_TOXIPROXY IT_FAKE_GCS IT_AZURITE
 
 say "units"
 cargo test --locked --lib --bins

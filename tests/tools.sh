@@ -2,7 +2,9 @@
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
 #   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
-#   tests/tools.sh python    a Python that has what tests/format needs
+#   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
+#   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
+#   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -58,16 +60,49 @@ rclone() {
     echo "$cache/rclone"
 }
 
+fake_gcs() {
+    if [ -n "${FAKE_GCS:-}" ]; then
+        [ -x "$FAKE_GCS" ] || fail "FAKE_GCS=$FAKE_GCS is not an executable file"
+        echo "$FAKE_GCS"
+        return
+    fi
+    if type -P fake-gcs-server; then return; fi
+    if [ ! -x "$cache/fake-gcs-server" ]; then
+        command -v go >/dev/null || fail "fake-gcs-server is needed: put it on PATH, set FAKE_GCS=/path/to/it, or install Go so that it can be built"
+        mkdir -p "$cache"
+        say "building fake-gcs-server with Go into $cache (once, a minute)"
+        GOBIN=$cache go install github.com/fsouza/fake-gcs-server@latest >&2
+    fi
+    echo "$cache/fake-gcs-server"
+}
+
+azurite() {
+    if [ -n "${AZURITE:-}" ]; then
+        [ -x "$AZURITE" ] || fail "AZURITE=$AZURITE is not an executable file"
+        echo "$AZURITE"
+        return
+    fi
+    if type -P azurite-blob; then return; fi
+    local program=$cache/azurite/node_modules/.bin/azurite-blob
+    if [ ! -x "$program" ]; then
+        command -v npm >/dev/null || fail "azurite is needed: put azurite-blob on PATH, set AZURITE=/path/to/it, or install npm so that it can be fetched"
+        mkdir -p "$cache/azurite"
+        say "fetching Azurite from npm into $cache (once)"
+        npm install --silent --no-fund --no-audit --prefix "$cache/azurite" azurite >&2
+    fi
+    echo "$program"
+}
+
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, blake3, cryptography, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cryptography zstandard >&2 ||
-            fail "pip could not install argon2-cffi, blake3, cryptography and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
 }
@@ -107,7 +142,9 @@ toxiproxy() {
 case "${1:-}" in
     minio) minio ;;
     rclone) rclone ;;
+    fake-gcs) fake_gcs ;;
+    azurite) azurite ;;
     python) python ;;
     toxiproxy) toxiproxy ;;
-    *) fail "usage: tests/tools.sh minio|rclone|python|toxiproxy" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
 esac

@@ -4,6 +4,7 @@ use super::Verdict;
 use super::args::KeyExportKit;
 use super::frame::{Frame, Target};
 use super::out::stdout;
+use crate::contract::remotes::REMOTE_TYPES;
 use crate::fault::{Kind, Report};
 use crate::runtime::clock;
 use crate::seal::{RawKey, Unlocker};
@@ -122,6 +123,10 @@ Try this page now, on another machine: a kit that was never tried is a hope.
         match &self.target.config {
             RemoteConfig::S3(config) if config.prefix.is_empty() => config.bucket.clone(),
             RemoteConfig::S3(config) => format!("{}/{}", config.bucket, config.prefix),
+            RemoteConfig::Served(config) => {
+                let names = [config.container.as_str(), config.prefix.as_str()];
+                names.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>().join("/")
+            }
             RemoteConfig::Local { folder, path } if path.is_empty() => folder.display().to_string(),
             RemoteConfig::Local { path, .. } => path.clone(),
             RemoteConfig::Memory { name } => name.clone(),
@@ -130,10 +135,11 @@ Try this page now, on another machine: a kit that was never tried is a hope.
 
     /// `REMOTE_*` without secrets: what was not set is left out, and secrets are left to be filled in.
     fn settings(&self) -> Vec<(String, String)> {
-        const SECRETS: [&str; 3] = ["REMOTE_ACCESS_KEY_ID", "REMOTE_SECRET_ACCESS_KEY", "REMOTE_SESSION_TOKEN"];
+        let options = || REMOTE_TYPES.iter().flat_map(|kind| kind.options);
+        let is_secret = |name: &str| options().any(|option| option.form.is_secret() && option.name.to_uppercase() == name);
         let mut settings = Vec::new();
         for (name, value) in self.target.options.describe() {
-            let secret = SECRETS.contains(&name.as_str());
+            let secret = is_secret(name.trim_start_matches("REMOTE_"));
             match value.as_str() {
                 "<not set>" => {}
                 // Off is the default of these; of the others it need not be.
@@ -142,7 +148,7 @@ Try this page now, on another machine: a kit that was never tried is a hope.
                 value if value.starts_with('<') => {}
                 // The type is followed by the reason for it.
                 value if name == "REMOTE_TYPE" => {
-                    let kind = value.split(' ').next().unwrap_or(value);
+                    let kind = value.split(" (").next().unwrap_or(value);
                     settings.push((name, quoted(kind)));
                 }
                 value => settings.push((name, quoted(value))),

@@ -115,6 +115,11 @@ impl Options {
         self.values.contains_key(key)
     }
 
+    /// The option's value.
+    pub(super) fn value(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(String::as_str)
+    }
+
     /// Whether the option was given without a value and nowhere with one.
     pub(super) fn is_empty(&self, key: &str) -> bool {
         self.empty.contains(key) && !self.has(key)

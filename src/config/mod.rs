@@ -13,6 +13,7 @@ mod raw;
 mod rclone_crypt;
 mod remote;
 mod s3;
+mod served;
 mod unlock;
 mod words;
 

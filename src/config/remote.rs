@@ -4,9 +4,10 @@ use super::check::Check;
 use super::environment::Environment;
 use super::mistakes::{ConfigError, Mistake, Mistakes, nearest};
 use super::raw::{self, RawRemote};
-use super::{local, s3};
+use super::{local, s3, served};
 use crate::contract::env;
-use crate::store::{RemoteConfig, S3Config};
+use crate::contract::remotes::{First, REMOTE_TYPES, REMOTE_TYPES_UNSERVED, RemoteType, remote_type};
+use crate::store::{RemoteConfig, S3Config, ServedConfig};
 use std::path::PathBuf;
 
 /// The part of a local or in-memory remote used when the remote path names none.
@@ -24,13 +25,13 @@ pub struct RemoteOptions {
 #[derive(Debug, Clone)]
 enum Target {
     S3(Box<S3Config>),
+    Served(Box<ServedConfig>),
     Local { root: PathBuf },
     Memory,
 }
 
 /// Reads `REMOTE_*` and the `-p` parameters; the environment wins. All mistakes are reported together.
 pub fn read_remote(environment: &Environment, params: &[String]) -> Result<RemoteOptions, ConfigError> {
-    let known: &[&[&str]] = &[env::REMOTE_COMMON, env::REMOTE_S3, env::REMOTE_LOCAL];
     let mut mistakes = Mistakes::default();
     let tables = [env::REMOTE_COMMON, env::REMOTE_S3, env::REMOTE_LOCAL, env::REMOTE_IDLE, env::REMOTE_UNSERVED];
     let options = environment.options(env::REMOTE_PREFIX, params, &mut mistakes, &tables);
@@ -40,14 +41,19 @@ pub fn read_remote(environment: &Environment, params: &[String]) -> Result<Remot
     };
     let secrets = [&raw.secret_access_key, &raw.session_token].into_iter().flatten().cloned().collect();
     let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets };
+    let (kind, why) = kind(&raw, &mut check);
+    let mut shown = vec![("REMOTE_TYPE".to_string(), format!("{}{why}", kind.name))];
+    if !matches!(kind.name, "s3" | "local" | "memory") {
+        let config = served::read(kind, &mut check, &mut shown);
+        return check.finish(|warnings| RemoteOptions { target: Target::Served(Box::new(config)), shown, warnings });
+    }
     check.no_secret_flags(env::REMOTE_SECRETS);
+    let known: &[&[&str]] = &[env::REMOTE_COMMON, env::REMOTE_S3, env::REMOTE_LOCAL];
     let idle = check.unknown(known, env::REMOTE_IDLE, env::REMOTE_UNSERVED);
     if !idle.is_empty() {
         check.warnings.push(format!("options of rclone, without effect here: {}", idle.join(", ")));
     }
-    let (kind, why) = kind(&raw, &mut check);
-    let mut shown = vec![("REMOTE_TYPE".to_string(), format!("{kind}{why}"))];
-    let target = match kind {
+    let target = match kind.name {
         "s3" => {
             let config = s3::read(&raw, &mut check);
             describe_s3(&raw, &config, &mut shown);
@@ -60,33 +66,35 @@ pub fn read_remote(environment: &Environment, params: &[String]) -> Result<Remot
         }
         _ => Target::Memory,
     };
-    warn_of_other_kinds(kind, &mut check);
+    warn_of_other_kinds(kind.name, &mut check);
     check.finish(|warnings| RemoteOptions { target, shown, warnings })
 }
 
 /// The type, and in words why, when nobody said it. Options of S3 alone mean S3: the predecessor's image had that type
 /// built in, and a push that lands in a container's own folder instead would be lost.
-fn kind(raw: &RawRemote, check: &mut Check<'_>) -> (&'static str, String) {
+fn kind(raw: &RawRemote, check: &mut Check<'_>) -> (&'static RemoteType, String) {
+    let named = |name: &str| remote_type(name).expect("the table has the types that are named here");
     let Some(given) = raw.kind.as_deref() else {
         return match env::REMOTE_S3.iter().find(|key| check.options.has(key)) {
-            Some(key) => ("s3", format!(" (since {} is set)", check.options.name(key))),
-            None => ("local", " (embedded default)".to_string()),
+            Some(key) => (named("s3"), format!(" (since {} is set)", check.options.name(key))),
+            None => (named("local"), " (embedded default)".to_string()),
         };
     };
     let lower = given.to_lowercase();
-    if let Some(kind) = env::TYPES.iter().find(|kind| **kind == lower) {
+    if let Some(kind) = remote_type(&lower) {
         return (kind, String::new());
     }
-    let served = format!("served: {}", env::TYPES.join(", "));
-    if env::TYPES_UNSERVED.contains(&lower.as_str()) {
-        check.wrong("type", format!("is {}, which is not supported yet", check.shown(given)), served);
+    let names = || REMOTE_TYPES.iter().map(|kind| kind.name);
+    let served = format!("served: {}", names().collect::<Vec<_>>().join(", "));
+    if let Some((_, instead)) = REMOTE_TYPES_UNSERVED.iter().find(|(name, _)| *name == lower) {
+        check.wrong("type", format!("is {}, which is not served", check.shown(given)), format!("{instead}; {served}"));
     } else {
-        let all = env::TYPES.iter().chain(env::TYPES_UNSERVED).copied();
+        let all = names().chain(REMOTE_TYPES_UNSERVED.iter().map(|(name, _)| *name));
         let meant = nearest(&lower, all).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
         check.wrong("type", format!("is {}, which is not known", check.shown(given)), format!("{meant}{served}"));
     }
     // Memory has no options of its own: nothing more can be wrong with it.
-    ("memory", String::new())
+    (named("memory"), String::new())
 }
 
 /// Options of another type have no effect: often the type is what is wrong.
@@ -142,6 +150,18 @@ impl RemoteOptions {
                 }
                 let config = S3Config { bucket: bucket.to_string(), prefix: prefix.join("/"), ..S3Config::clone(config) };
                 Ok(RemoteConfig::S3(Box::new(config)))
+            }
+            Target::Served(config) => {
+                let mut config = ServedConfig::clone(config);
+                let mut names = names.as_slice();
+                if let (First::Container, first) = (config.kind.first, names.split_first()) {
+                    let Some((container, rest)) = first else {
+                        return Err(wrong_path("must name the bucket or container", "write CONTAINER/PATH"));
+                    };
+                    (config.container, names) = (container.to_string(), rest);
+                }
+                config.prefix = names.join("/");
+                Ok(RemoteConfig::Served(Box::new(config)))
             }
             Target::Local { .. } if remote_path.starts_with('/') && !names.is_empty() => {
                 Ok(RemoteConfig::Local { folder: PathBuf::from(format!("/{}", names.join("/"))), path: String::new() })

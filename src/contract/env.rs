@@ -106,6 +106,42 @@ pub const REMOTE_IDLE: &[&str] = &[
     "use_x_id",
     "zero_size_links",
 ];
+/// The same for types other than S3.
+pub const REMOTE_IDLE_ELSEWHERE: &[&str] = &[
+    "access_tier",
+    "acknowledge_abuse",
+    "allow_import_name_change",
+    "archive_tier_delete",
+    "auth_url",
+    "auto_confirm",
+    "batch_mode",
+    "batch_size",
+    "batch_timeout",
+    "bucket_policy_only",
+    "create_library",
+    "delete_snapshots",
+    "drive_id",
+    "drive_type",
+    "expose_onenote_notebooks",
+    "hard_delete",
+    "location",
+    "mountid",
+    "nextcloud_chunk_size",
+    "no_large_objects",
+    "no_slash",
+    "owncloud_exclude_mounts",
+    "owncloud_exclude_shares",
+    "pacer_burst",
+    "pacer_min_sleep",
+    "project_number",
+    "scope",
+    "setmtime",
+    "size_as_quota",
+    "skip_gdocs",
+    "skip_shortcuts",
+    "token_url",
+    "use_trash",
+];
 /// rclone's options that would change where or as whom we store, and that are not served: an error when given.
 pub const REMOTE_UNSERVED: &[&str] = &[
     "directory_bucket",
@@ -127,51 +163,9 @@ pub const REMOTE_UNSERVED: &[&str] = &[
     "version_deleted",
     "versions",
 ];
-/// Options whose value never comes by flag, where a process list would show it.
+/// Options of `type=s3` whose value never comes by flag, where a process list would show it.
 pub const REMOTE_SECRETS: &[&str] = &["secret_access_key", "session_token"];
 
-/// Values of `type` that are served.
-pub const TYPES: &[&str] = &["s3", "local", "memory"];
-/// Values of `type` that rclone serves and this program does not.
-pub const TYPES_UNSERVED: &[&str] = &[
-    "azureblob",
-    "azurefiles",
-    "b2",
-    "box",
-    "drive",
-    "dropbox",
-    "filefabric",
-    "ftp",
-    "gcs",
-    "google cloud storage",
-    "hdfs",
-    "hidrive",
-    "http",
-    "iclouddrive",
-    "jottacloud",
-    "koofr",
-    "mailru",
-    "mega",
-    "netstorage",
-    "onedrive",
-    "opendrive",
-    "oracleobjectstorage",
-    "pcloud",
-    "pikpak",
-    "protondrive",
-    "qingstor",
-    "quatrix",
-    "seafile",
-    "sftp",
-    "sharefile",
-    "smb",
-    "storj",
-    "sugarsync",
-    "swift",
-    "webdav",
-    "yandex",
-    "zoho",
-];
 /// Values of `provider` that rclone knows.
 pub const PROVIDERS: &[&str] = &[
     "AWS",

@@ -2,3 +2,4 @@
 //! tables and constants, nothing that reads.
 
 pub mod env;
+pub mod remotes;

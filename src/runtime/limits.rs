@@ -107,6 +107,8 @@ pub const NAMED_SKIPS: usize = 20;
 pub const UPLOAD_PART_BYTES: usize = 8 << 20;
 /// Parts under way at once hold this much together.
 pub const UPLOAD_PARTS_BYTES: usize = 16 << 20;
+/// A file of the plain layout that a store takes only in one piece is held in memory, up to this size.
+pub const WHOLE_BODY_BYTES: usize = 256 << 20;
 /// Small objects of the plain layout under way at once; each is one request.
 pub const FILES_IN_FLIGHT: usize = 32;
 /// Bytes that files of the plain layout hold at once while they are on their way.

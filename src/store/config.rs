@@ -2,7 +2,9 @@
 
 use super::StoreError;
 use super::bandwidth::Bandwidth;
+use crate::contract::remotes::RemoteType;
 use crate::secret::Secret;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Where the remote is.
@@ -17,6 +19,8 @@ pub enum RemoteConfig {
         /// A path inside it; may be empty.
         path: String,
     },
+    /// Any other store.
+    Served(Box<ServedConfig>),
     /// The memory of this process; remotes of one name share their content.
     Memory {
         /// The remote's name.
@@ -62,6 +66,34 @@ pub struct S3Config {
     pub disable_imds: bool,
     /// How fast bytes may go and come.
     pub bandwidth: Option<Bandwidth>,
+}
+
+/// A place in a store that is not S3, and how to open it.
+#[derive(Debug, Clone)]
+pub struct ServedConfig {
+    /// Its type.
+    pub kind: &'static RemoteType,
+    /// The bucket or container, where the type has them.
+    pub container: String,
+    /// What all keys begin with, without slashes at its ends; may be empty.
+    pub prefix: String,
+    /// The options by rclone's names, as the type's table has them. All are kept like secrets.
+    pub options: BTreeMap<&'static str, Secret<String>>,
+}
+
+impl ServedConfig {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(|value| value.expose().as_str())
+    }
+
+    /// The value, or nothing: what OpenDAL's builders take for not given.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.get(name) == Some("true")
+    }
 }
 
 impl S3Config {

@@ -1,6 +1,7 @@
 //! What can go wrong at the remote, and what each answer of a store means.
 
 use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
 use crate::tree::Shown;
 use std::fmt;
 
@@ -158,6 +159,21 @@ impl StoreError {
     pub(super) fn hinted(mut self, text: impl Into<String>) -> StoreError {
         if let StoreError::Unavailable { hint, .. } = &mut self {
             *hint = Some(text.into());
+        }
+        self
+    }
+
+    /// The same error with secrets wiped from what the store said.
+    pub(super) fn without(mut self, secrets: &[&Secret<String>]) -> StoreError {
+        let text = match &mut self {
+            StoreError::Denied { answer, .. }
+            | StoreError::Unavailable { answer, .. }
+            | StoreError::NotSupported { answer, .. }
+            | StoreError::Usage { message: answer, .. } => answer,
+            _ => return self,
+        };
+        for secret in secrets {
+            *text = text.replace(secret.expose().as_str(), "<secret>");
         }
         self
     }

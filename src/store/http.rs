@@ -4,7 +4,6 @@
 //! answers together that mean different things to a commit, and because an empty or cut page must never pass for an
 //! empty store.
 
-use super::config::S3Config;
 use super::error::StoreError;
 use super::{Patience, Requests};
 use crate::runtime::{clock, limits};
@@ -15,6 +14,7 @@ use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use std::error::Error;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -107,12 +107,24 @@ pub(super) struct Exchange {
     pub(super) credentials: Option<Lost>,
 }
 
+/// What a page of a listing must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    /// The XML of S3.
+    S3,
+    /// The XML of WebDAV, behind its own status.
+    Multistatus,
+    /// OpenDAL reads it, and calls what it cannot read an error.
+    Other,
+}
+
 /// Sends one operation's requests, counts them and keeps the answer.
 pub(super) struct Recording {
     pub(super) client: ReqwestTransport,
     pub(super) meter: Arc<Meter>,
     pub(super) exchange: Arc<Mutex<Exchange>>,
     pub(super) patience: Patience,
+    pub(super) page: Page,
 }
 
 impl HttpTransport for Recording {
@@ -158,8 +170,10 @@ impl Recording {
         let (parts, mut body) = response.map_err(|error| lost_because(&error))?.into_parts();
         let length = number(&parts.headers, header::CONTENT_LENGTH);
         let body = self.collect(&mut body, if operation == Some(Operation::Stat) { None } else { length }).await?;
-        if operation == Some(Operation::List) && parts.status == StatusCode::OK {
-            check_page(&body)?;
+        match (operation, self.page) {
+            (Some(Operation::List), Page::S3) if parts.status == StatusCode::OK => check_page(&body)?,
+            (Some(Operation::List), Page::Multistatus) if parts.status.is_success() => check_multistatus(parts.status, &body)?,
+            _ => {}
         }
         let (code, message) = if parts.status.is_success() { Default::default() } else { error_in(&body) };
         let got = Got {
@@ -236,6 +250,16 @@ fn check_page(body: &[u8]) -> Result<(), Lost> {
     Ok(())
 }
 
+fn check_multistatus(status: StatusCode, body: &[u8]) -> Result<(), Lost> {
+    let text = String::from_utf8_lossy(body);
+    if status != StatusCode::MULTI_STATUS || !text.contains("multistatus") {
+        return Err(Lost { text: "the answer is not a listing of a WebDAV server".into(), temporary: false });
+    }
+    let end = text.trim_end();
+    // An empty one may close itself.
+    if end.ends_with("multistatus>") || end.ends_with("/>") { Ok(()) } else { Err(Lost::again("the listing is cut off")) }
+}
+
 /// Why the client gave up, in the words of the deepest cause. URLs are not repeated: a signed one would be a secret.
 fn lost_because(error: &opendal::Error) -> Lost {
     let mut deepest: Option<&(dyn Error + 'static)> = error.source();
@@ -282,15 +306,23 @@ fn part(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()?))
 }
 
-/// The client for one bucket. Redirects are not followed: a store that redirects has another region or address, and
-/// signed requests do not survive the move.
-pub(super) fn client(config: &S3Config) -> Result<reqwest::Client, StoreError> {
+/// How a client trusts and what it follows.
+pub(super) struct Trust<'a> {
+    pub(super) ca_file: Option<&'a Path>,
+    pub(super) insecure: bool,
+    /// An S3 store that redirects has another region or address, and signed requests do not survive the move; others
+    /// redirect to where the bytes lie.
+    pub(super) redirects: usize,
+}
+
+/// The client for one remote.
+pub(super) fn client(trust: &Trust<'_>) -> Result<reqwest::Client, StoreError> {
     // The first one wins; a second call changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
     // An image without system certificates still trusts the public authorities.
     let mut certificates: Vec<_> = roots.filter_map(|der| reqwest::Certificate::from_der(der).ok()).collect();
-    if let Some(file) = &config.ca_file {
+    if let Some(file) = trust.ca_file {
         let wrong = |what: String| {
             StoreError::usage(format!("the CA file '{}' {what}", file.display()), "give a file of PEM certificates")
         };
@@ -301,11 +333,15 @@ pub(super) fn client(config: &S3Config) -> Result<reqwest::Client, StoreError> {
         }
         certificates.extend(given);
     }
+    let redirect = match trust.redirects {
+        0 => reqwest::redirect::Policy::none(),
+        most => reqwest::redirect::Policy::limited(most),
+    };
     let builder = reqwest::Client::builder()
         .tls_certs_merge(certificates)
-        .tls_danger_accept_invalid_certs(config.insecure_tls)
+        .tls_danger_accept_invalid_certs(trust.insecure)
         .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
+        .redirect(redirect)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(64)
         .tcp_keepalive(Duration::from_secs(30))

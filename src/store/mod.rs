@@ -1,7 +1,7 @@
 //! The remote: objects under keys, and what they cost. The only room that knows OpenDAL, HTTP and S3.
 //!
-//! A [`Bucket`] reads, creates, lists and deletes objects in an S3 store, in a folder or in memory, with the meaning of
-//! S3 in all three. It never understands what the objects hold. It never retries a conditional create: whether the
+//! A [`Bucket`] reads, creates, lists and deletes objects in an S3 store, in a folder or in memory, in another store or in memory, with the
+//! meaning of S3 in all of them. It never understands what the objects hold. It never retries a conditional create: whether the
 //! first attempt was applied is known to nobody, and only the caller can recognize its own object. It never returns a
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
@@ -16,9 +16,10 @@ mod memory;
 mod objects;
 mod probe;
 mod s3;
+mod served;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
-pub use config::{RemoteConfig, S3Config};
+pub use config::{RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
@@ -29,6 +30,7 @@ use self::http::Meter;
 use self::local::Local;
 use self::memory::Memory;
 use self::s3::S3;
+use self::served::Served;
 use crate::runtime::{Backoff, Stop, clock, compute, limits};
 use bytes::Bytes;
 use opendal::raw::Operation;
@@ -120,6 +122,7 @@ struct Inner {
 
 enum Backend {
     S3(Box<S3>),
+    Served(Box<Served>),
     Local(Local),
     Memory(Memory),
 }
@@ -139,6 +142,10 @@ impl Bucket {
                 let s3 = S3::open(config, Arc::clone(&meter), Patience::USUAL)?;
                 let place = format!("s3://{} at {}", join(&config.bucket, &config.prefix), config.address()?);
                 (Backend::S3(Box::new(s3)), place)
+            }
+            RemoteConfig::Served(config) => {
+                let served = Served::open(config, Arc::clone(&meter), Patience::USUAL)?;
+                (Backend::Served(Box::new(served)), Served::place(config))
             }
             RemoteConfig::Local { folder, path } => {
                 check_prefix(path)?;
@@ -163,7 +170,7 @@ impl Bucket {
 
     /// Whether the conditional create is this program's own, and needs no probe.
     pub fn conditional_create_is_native(&self) -> bool {
-        !matches!(self.inner.backend, Backend::S3(_))
+        matches!(self.inner.backend, Backend::Local(_) | Backend::Memory(_))
     }
 
     /// An object, or a range of it as far as it exists. An object that is not there is an error that
@@ -184,6 +191,10 @@ impl Bucket {
         stop.check().map_err(|_| stopped())?;
         match &self.inner.backend {
             Backend::S3(s3) => match stop.or(s3.create(&asked, body)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
+            },
+            Backend::Served(served) => match stop.or(served.create(&asked, body)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
             },
@@ -284,9 +295,10 @@ impl Bucket {
         Ok(Asked { act, key: key.to_owned(), place: self.inner.place.clone() })
     }
 
-    /// OpenDAL trims keys of S3; all else takes them as they are.
+    /// OpenDAL trims keys; a folder and the memory take them as they are.
     fn check(&self, key: &str) -> Result<(), StoreError> {
-        if matches!(self.inner.backend, Backend::S3(_)) { check_key(key) } else { check_exact_key(key) }
+        let exact = matches!(self.inner.backend, Backend::Local(_) | Backend::Memory(_));
+        if exact { check_exact_key(key) } else { check_key(key) }
     }
 
     fn count(&self, operation: Operation, up: usize) {
@@ -325,6 +337,7 @@ impl Bucket {
     async fn get_once(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
         let outcome = match &self.inner.backend {
             Backend::S3(s3) => return s3.get(asked, range).await,
+            Backend::Served(served) => return served.get(asked, range).await,
             Backend::Local(local) => {
                 let (local, asked, range) = (local.clone(), asked.clone(), range.cloned());
                 compute("read a file", move || local.get(&asked, range.as_ref())).await
@@ -341,6 +354,7 @@ impl Bucket {
         let up = body.len();
         match &self.inner.backend {
             Backend::S3(s3) => return s3.put(asked, body).await,
+            Backend::Served(served) => return served.put(asked, body).await,
             Backend::Local(local) => {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("write a file", move || local.put(&asked, &body)).await?;
@@ -354,6 +368,7 @@ impl Bucket {
     async fn delete_once(&self, asked: &Asked) -> Result<(), StoreError> {
         match &self.inner.backend {
             Backend::S3(s3) => return s3.delete(asked).await,
+            Backend::Served(served) => return served.delete(asked).await,
             Backend::Local(local) => {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("delete a file", move || local.delete(&asked)).await?;
@@ -367,6 +382,7 @@ impl Bucket {
     async fn size_once(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
         let size = match &self.inner.backend {
             Backend::S3(s3) => return s3.size(asked).await,
+            Backend::Served(served) => return served.size(asked).await,
             Backend::Local(local) => {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("look at a file", move || local.size(&asked)).await?
@@ -388,6 +404,7 @@ impl Bucket {
         let children = match &self.inner.backend {
             Backend::S3(s3) if s3.ordered => return self.walk_pages(stop, s3, &asked, walk, each).await,
             Backend::S3(s3) => self.tries(stop, &asked, || all_of(s3, &asked)).await?,
+            Backend::Served(served) => self.tries(stop, &asked, || served.list(&asked)).await?,
             Backend::Local(local) => {
                 self.count(Operation::List, 0);
                 let local = local.clone();

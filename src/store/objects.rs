@@ -5,6 +5,7 @@ use super::config::join;
 use super::error::{Act, Asked};
 use super::local::LocalSending;
 use super::s3::Sending;
+use super::served::ServedSending;
 use super::{Backend, Bucket, Pauses, StoreError};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
@@ -63,6 +64,7 @@ pub struct Upload {
 
 enum Way {
     Parts(Box<Sending>),
+    Served(Box<ServedSending>),
     File(Arc<LocalSending>, PathBuf, Timestamp),
     Whole(Vec<u8>, Timestamp),
 }
@@ -81,6 +83,7 @@ impl Bucket {
     fn prefix_length(&self) -> usize {
         match &self.inner.backend {
             Backend::S3(s3) => s3.place_of("", "").len() + 1,
+            Backend::Served(served) => served.prefix_length(),
             _ => 0,
         }
     }
@@ -96,6 +99,19 @@ impl Bucket {
         let asked = self.asked(Act::List, folder)?;
         match &self.inner.backend {
             Backend::S3(_) => self.list_pages(stop, &asked, each).await,
+            Backend::Served(served) if served.is_ordered() => self.list_pages(stop, &asked, each).await,
+            Backend::Served(served) => {
+                let mut folders = vec![folder.to_owned()];
+                while let Some(folder) = folders.pop() {
+                    let asked = Asked { key: folder, ..asked.clone() };
+                    let (objects, below) = self.tries(stop, &asked, || served.objects(&asked)).await?;
+                    folders.extend(below);
+                    if !objects.into_iter().all(&mut *each) {
+                        return Ok(());
+                    }
+                }
+                Ok(())
+            }
             Backend::Local(local) => {
                 let mut folders = vec![folder.to_owned()];
                 while let Some(folder) = folders.pop() {
@@ -126,11 +142,14 @@ impl Bucket {
         asked: &Asked,
         each: &mut (dyn FnMut(Object) -> bool + Send),
     ) -> Result<(), StoreError> {
-        let Backend::S3(s3) = &self.inner.backend else { return Ok(()) };
         let (mut reached, mut pauses) = (None, Pauses::new());
         loop {
             let before = reached.clone();
-            let outcome = stop.or(s3.walk_all(asked, &mut reached, each)).await;
+            let outcome = match &self.inner.backend {
+                Backend::S3(s3) => stop.or(s3.walk_all(asked, &mut reached, each)).await,
+                Backend::Served(served) => stop.or(served.walk_all(asked, &mut reached, each)).await,
+                Backend::Local(_) | Backend::Memory(_) => return Ok(()),
+            };
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
                     if reached != before {
@@ -149,6 +168,7 @@ impl Bucket {
         let asked = self.asked(Act::Get, key)?;
         match &self.inner.backend {
             Backend::S3(s3) => self.tries(stop, &asked, || s3.fetch(&asked, range.as_ref())).await,
+            Backend::Served(served) => self.tries(stop, &asked, || served.fetch(&asked, range.as_ref())).await,
             Backend::Local(local) => {
                 let (local, question, wanted) = (local.clone(), asked.clone(), range.clone());
                 let fetched = compute("read a file", move || local.fetch(&question, wanted.as_ref())).await;
@@ -170,6 +190,7 @@ impl Bucket {
         let asked = self.asked(Act::Put, key)?;
         match &self.inner.backend {
             Backend::S3(s3) => self.tries(stop, &asked, || s3.put_file(&asked, body.clone(), mtime)).await,
+            Backend::Served(served) => self.tries(stop, &asked, || served.put_file(&asked, body.clone(), mtime)).await,
             Backend::Local(local) => {
                 self.count(Operation::Write, body.len());
                 let local = local.clone();
@@ -188,6 +209,7 @@ impl Bucket {
         let asked = self.asked(Act::Put, key)?;
         let way = match &self.inner.backend {
             Backend::S3(s3) => Way::Parts(Box::new(s3.send(&asked, mtime, part_bytes).await?)),
+            Backend::Served(served) => Way::Served(Box::new(served.send(&asked, mtime, part_bytes).await?)),
             Backend::Local(local) => {
                 self.count(Operation::Write, 0);
                 let (local, question) = (local.clone(), asked.clone());
@@ -242,6 +264,10 @@ impl Upload {
                 let sent = stop.or(sending.write(&self.asked, bytes)).await;
                 sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
             }
+            Way::Served(sending) => {
+                let sent = stop.or(sending.write(&self.asked, bytes)).await;
+                sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
+            }
             Way::File(sending, ..) => {
                 let sending = Arc::clone(sending);
                 let written = compute("write a file", move || sending.append(&bytes)).await;
@@ -268,6 +294,17 @@ impl Upload {
                     Err(StoreError::Stopped(Box::new(self.asked)))
                 }
             },
+            Way::Served(mut sending) => match stop.or(sending.finish(&self.asked)).await {
+                Ok(Ok(mark)) => Ok(mark),
+                Ok(Err(error)) => {
+                    sending.abort().await;
+                    Err(error)
+                }
+                Err(_) => {
+                    sending.abort().await;
+                    Err(StoreError::Stopped(Box::new(self.asked)))
+                }
+            },
             Way::File(sending, target, mtime) => {
                 let asked = self.asked;
                 let failed = move |error: &std::io::Error| super::local::failed(&asked, error);
@@ -284,8 +321,10 @@ impl Upload {
 
     /// Gives it up: what was there stays.
     pub async fn abort(self) {
-        if let Way::Parts(mut sending) = self.way {
-            sending.abort().await;
+        match self.way {
+            Way::Parts(mut sending) => sending.abort().await,
+            Way::Served(mut sending) => sending.abort().await,
+            Way::File(..) | Way::Whole(..) => {}
         }
     }
 }

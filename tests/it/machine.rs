@@ -19,7 +19,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
+    /// Its remote is what these variables say.
+    pub fn new(remote: Vec<(String, String)>, path: &'static str) -> Machine {
         let home = tempfile::tempdir().expect("a folder");
         let mut machine = Machine { home, memory: None, key: String::new(), remote, path };
         machine.key = String::from_utf8(machine.run(&["key", "generate"]).stdout).expect("text").trim().to_string();

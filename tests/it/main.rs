@@ -20,6 +20,7 @@ mod policies;
 mod properties;
 mod rclone_crypt;
 mod refusals;
+mod remotes;
 mod rescue;
 mod s3;
 mod space;

@@ -70,6 +70,7 @@ const DOCUMENTS: &[&str] = &[
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/migrating.md",
+    "docs/remotes.md",
     "src/plain/FORMAT.md",
     "src/vault/FORMAT.md",
 ];

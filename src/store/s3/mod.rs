@@ -7,7 +7,7 @@ pub(super) use files::Sending;
 use super::bandwidth::Shaper;
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
-use super::http::{Exchange, Lost, Meter, Recording, client, within};
+use super::http::{Exchange, Lost, Meter, Page, Recording, Trust, client, within};
 use super::judge::settle;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
@@ -38,7 +38,8 @@ impl S3 {
     /// Makes no request.
     pub(super) fn open(config: &S3Config, meter: Arc<Meter>, patience: Patience) -> Result<S3, StoreError> {
         config.check()?;
-        let client = ReqwestTransport::new(client(config)?);
+        let trust = Trust { ca_file: config.ca_file.as_deref(), insecure: config.insecure_tls, redirects: 0 };
+        let client = ReqwestTransport::new(client(&trust)?);
         // The request that assumes a role goes through the process's default transport. The first one installed wins.
         HttpTransporter::install_default(client.clone());
         let operator = Operator::new(builder(config)?).map_err(|_| {
@@ -177,6 +178,7 @@ impl S3 {
             meter: Arc::clone(&self.meter),
             exchange: Arc::clone(&exchange),
             patience: self.patience,
+            page: Page::S3,
         };
         let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
         (self.operator.clone().with_context(context), exchange)

@@ -1,0 +1,218 @@
+//! Files as objects of stores that are not S3.
+
+use super::super::error::{Asked, StoreError};
+use super::super::http::Exchange;
+use super::super::objects::{About, Fetched, Mark, Object, part_bytes};
+use super::{Served, take};
+use crate::runtime::{clock, limits};
+use crate::tree::Timestamp;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use opendal::layers::RetryLayer;
+use opendal::options::{ListOptions, WriteOptions};
+use opendal::{Buffer, Metadata, Writer};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
+/// The metadata key of the file's time, as rclone writes it to Azure and Google: by name, in RFC 3339.
+const MTIME: &str = "mtime";
+
+/// A large object being sent: in parts, or gathered where the store takes it only whole.
+pub(in crate::store) struct ServedSending {
+    served: Served,
+    mtime: Timestamp,
+    way: Way,
+}
+
+enum Way {
+    Parts(Box<Writer>, Arc<Mutex<Exchange>>),
+    Whole(Vec<u8>),
+}
+
+impl Served {
+    /// Whether everything below a folder comes in one sorted listing.
+    pub(in crate::store) fn is_ordered(&self) -> bool {
+        self.manner.ordered
+    }
+
+    /// Lists everything below a folder from where an earlier attempt broke off; only where the store sorts.
+    pub(in crate::store) async fn walk_all(
+        &self,
+        asked: &Asked,
+        reached: &mut Option<String>,
+        each: &mut (dyn FnMut(Object) -> bool + Send),
+    ) -> Result<(), StoreError> {
+        let below = self.folder(&asked.key);
+        let base = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
+        let (operator, exchange) = self.recorded();
+        let path = if below.is_empty() { "/" } else { &below };
+        let failed = |error: opendal::Error| self.judged(asked, &error, &take(&exchange));
+        let options = ListOptions { recursive: true, ..ListOptions::default() };
+        let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
+        let start_after = reached.clone();
+        while let Some(entry) = lister.try_next().await.map_err(failed)? {
+            let path = entry.path();
+            let seen = start_after.as_deref().is_some_and(|start| path <= start);
+            let Some(key) = path.strip_prefix(&base).filter(|key| !key.is_empty() && path != below && !seen) else { continue };
+            *reached = Some(path.to_owned());
+            if !each(object(key.to_owned(), entry.metadata())) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The objects directly in a folder, and the folders in it.
+    pub(in crate::store) async fn objects(&self, asked: &Asked) -> Result<(Vec<Object>, Vec<String>), StoreError> {
+        let (mut objects, mut folders) = (Vec::new(), Vec::new());
+        for (name, meta) in self.children(asked).await? {
+            match name.strip_suffix('/') {
+                Some(name) => folders.push(super::join(&asked.key, name)),
+                None => objects.push(object(super::join(&asked.key, &name), &meta)),
+            }
+        }
+        Ok((objects, folders))
+    }
+
+    pub(in crate::store) async fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {
+        let before = self.stat(asked).await?;
+        let (bytes, tag) = match self.read(asked, range).await {
+            Ok(read) => read,
+            Err(error) => return Err(self.missing(asked, error).await),
+        };
+        let found = mark(&before);
+        // A tag that came with the bytes spares the second look, where both spell it alike.
+        if tag.as_deref().map(bare) != before.etag().map(bare) && found != mark(&self.stat(asked).await?) {
+            return Err(StoreError::unavailable(asked, "the object changed while it was read", true));
+        }
+        if range.is_none() && bytes.len() as u64 != before.content_length() {
+            return Err(StoreError::unavailable(asked, "the object came with another length than it has", true));
+        }
+        let time = before.user_metadata().and_then(|all| rfc3339(all.get(MTIME)?));
+        Ok(Fetched { bytes, mark: found, about: About { mtime: time, mode: None } })
+    }
+
+    pub(in crate::store) async fn put_file(&self, asked: &Asked, body: Bytes, mtime: Timestamp) -> Result<Mark, StoreError> {
+        let length = body.len() as u64;
+        let options = WriteOptions { user_metadata: self.times(mtime), ..WriteOptions::default() };
+        self.write(asked, body, options).await?;
+        self.stored(asked, length).await
+    }
+
+    /// The mark of what was just written, as listings will show it.
+    async fn stored(&self, asked: &Asked, length: u64) -> Result<Mark, StoreError> {
+        match self.stat(asked).await {
+            Ok(meta) if meta.content_length() == length => Ok(mark(&meta)),
+            Ok(_) => Err(StoreError::unavailable(asked, "the store kept another length than was sent", true)),
+            Err(error) if error.is_not_found() => Err(StoreError::unavailable(asked, "the store did not keep it", true)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn times(&self, mtime: Timestamp) -> Option<HashMap<String, String>> {
+        let time = jiff::Timestamp::new(mtime.seconds, i32::try_from(mtime.nanos).ok()?).ok()?;
+        self.manner.times.then(|| HashMap::from([(MTIME.to_owned(), time.to_string())]))
+    }
+
+    /// Begins a large object.
+    pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part: usize) -> Result<ServedSending, StoreError> {
+        self.refuse_if_read_only(asked)?;
+        if !self.operator.info().capability().write_can_multi {
+            return Ok(ServedSending { served: self.clone(), mtime, way: Way::Whole(Vec::new()) });
+        }
+        let part = part.max(part_bytes(0));
+        let (operator, exchange) = self.recorded();
+        let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
+        let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
+        let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);
+        let options = WriteOptions { user_metadata: self.times(mtime), chunk: Some(part), concurrent, ..WriteOptions::default() };
+        let path = self.path(&asked.key);
+        match operator.layer(retry).writer_options(&path, options).await {
+            Ok(writer) => Ok(ServedSending { served: self.clone(), mtime, way: Way::Parts(Box::new(writer), exchange) }),
+            Err(error) => Err(self.judged(asked, &error, &take(&exchange))),
+        }
+    }
+}
+
+impl ServedSending {
+    pub(in crate::store) async fn write(&mut self, asked: &Asked, bytes: Bytes) -> Result<(), StoreError> {
+        match &mut self.way {
+            Way::Parts(writer, exchange) => match writer.write(Buffer::from(bytes)).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(self.served.judged(asked, &error, &take(exchange))),
+            },
+            Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
+                let kind = self.served.config.kind.name;
+                let most = limits::WHOLE_BODY_BYTES >> 20;
+                let message =
+                    format!("{asked}: a remote of type {kind} takes a file only in one piece, and none above {most} MiB");
+                Err(StoreError::usage(message, "give a key: a vault splits large files; or exclude the file"))
+            }
+            Way::Whole(body) => {
+                body.extend_from_slice(&bytes);
+                Ok(())
+            }
+        }
+    }
+
+    pub(in crate::store) async fn finish(&mut self, asked: &Asked) -> Result<Mark, StoreError> {
+        match &mut self.way {
+            Way::Parts(writer, exchange) => match writer.close().await {
+                Ok(_) => Ok(mark(&self.served.stat(asked).await?)),
+                Err(error) => Err(self.served.judged(asked, &error, &take(exchange))),
+            },
+            Way::Whole(body) => self.served.put_file(asked, Bytes::from(std::mem::take(body)), self.mtime).await,
+        }
+    }
+
+    /// Tells the store to forget the parts.
+    pub(in crate::store) async fn abort(&mut self) {
+        let Way::Parts(writer, _) = &mut self.way else { return };
+        tokio::select! {
+            outcome = writer.abort() => if let Err(error) = outcome {
+                tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
+            },
+            () = clock::sleep(ABORT_PATIENCE) => {}
+        }
+    }
+}
+
+fn object(key: String, meta: &Metadata) -> Object {
+    let size = if key.ends_with('/') { 0 } else { meta.content_length() };
+    Object { key, size, mark: mark(meta), modified: modified(meta) }
+}
+
+/// The tag, else length and time.
+fn mark(meta: &Metadata) -> Mark {
+    match meta.etag() {
+        Some(etag) if !bare(etag).is_empty() => Mark(bare(etag).to_owned()),
+        _ => {
+            let at = modified(meta);
+            Mark(format!("{}@{}.{:09}", meta.content_length(), at.seconds, at.nanos))
+        }
+    }
+}
+
+/// Without the quotes that surround it.
+fn bare(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
+fn modified(meta: &Metadata) -> Timestamp {
+    meta.last_modified().map(opendal::raw::Timestamp::into_inner).map_or_else(Timestamp::default, of_jiff)
+}
+
+fn of_jiff(at: jiff::Timestamp) -> Timestamp {
+    // Before 1970 jiff counts the nanoseconds downwards.
+    let (seconds, nanos) = (at.as_second(), at.subsec_nanosecond());
+    let below = i64::from(nanos < 0);
+    Timestamp { seconds: seconds - below, nanos: u32::try_from(nanos + i32::from(nanos < 0) * 1_000_000_000).unwrap_or(0) }
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    text.parse::<jiff::Timestamp>().ok().map(of_jiff)
+}

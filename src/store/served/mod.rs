@@ -1,0 +1,443 @@
+//! Stores that are not S3, each through OpenDAL's service for it, with the meaning of S3.
+//!
+//! Absence is believed only where the remote's own beginning answered once: a wrong address says of everything that it
+//! is not there. What tells two states of an object apart is its tag where listings have one, else length and time.
+
+mod files;
+mod index_page;
+mod judge;
+mod services;
+
+pub(super) use files::ServedSending;
+
+use self::judge::judge;
+use self::services::{Manner, address, manner, operator};
+use super::config::{ServedConfig, check_prefix, join};
+use super::error::{Act, Asked, StoreError};
+use super::http::{Exchange, Lost, Meter, Recording, Trust, client, within};
+use super::local::TEMPORARY;
+use super::memory::cut;
+use super::{Create, Listed, Patience};
+use crate::secret::Secret;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::{self, StreamExt};
+use http::{Request, header};
+use opendal::options::{ListOptions, ReadOptions, WriteOptions};
+use opendal::raw::Operation;
+use opendal::{Buffer, BytesRange, ErrorKind, HttpTransport, HttpTransporter, Metadata, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
+const REDIRECTS: usize = 5;
+/// Looks at the objects of an index page under way at once.
+const LOOKS: usize = 8;
+
+/// A place in a store that is not S3.
+#[derive(Clone)]
+pub(super) struct Served {
+    operator: Operator,
+    client: ReqwestTransport,
+    meter: Arc<Meter>,
+    prefix: String,
+    manner: Manner,
+    config: ServedConfig,
+    patience: Patience,
+    /// Whether the remote's beginning answered.
+    proven: Arc<AtomicBool>,
+}
+
+/// What an operation gave, and what the store answered.
+struct Done<T> {
+    result: opendal::Result<T>,
+    exchange: Exchange,
+}
+
+impl Served {
+    /// Makes no request.
+    pub(super) fn open(config: &ServedConfig, meter: Arc<Meter>, patience: Patience) -> Result<Served, StoreError> {
+        check_prefix(&config.prefix)?;
+        let ca_file = config.get("ca_file").map(Path::new);
+        let trust = Trust { ca_file, insecure: config.flag("insecure"), redirects: REDIRECTS };
+        let client = ReqwestTransport::new(client(&trust)?);
+        // What asks for credentials goes through the process's default transport. The first one installed wins.
+        HttpTransporter::install_default(client.clone());
+        Ok(Served {
+            operator: operator(config)?,
+            client,
+            meter,
+            prefix: config.prefix.clone(),
+            manner: manner(config.kind.name),
+            config: config.clone(),
+            patience,
+            proven: Arc::default(),
+        })
+    }
+
+    /// The remote in words, without secrets.
+    pub(super) fn place(config: &ServedConfig) -> String {
+        let path = join(&config.container, &config.prefix);
+        let of_path = if path.is_empty() { String::new() } else { format!(" {path}") };
+        format!("{}{of_path} at {}", config.kind.name, address(config))
+    }
+
+    /// Bytes that all keys here have in front of them.
+    pub(super) fn prefix_length(&self) -> usize {
+        self.prefix.len() + 1
+    }
+
+    fn path(&self, key: &str) -> String {
+        join(&self.prefix, key)
+    }
+
+    /// The folder as OpenDAL writes it; empty for the beginning of everything.
+    fn folder(&self, key: &str) -> String {
+        match self.path(key) {
+            whole if whole.is_empty() => whole,
+            whole => format!("{whole}/"),
+        }
+    }
+
+    fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
+        let (transport, exchange) = self.transport();
+        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
+        (self.operator.clone().with_context(context), exchange)
+    }
+
+    fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
+        let exchange = Arc::new(Mutex::new(Exchange::default()));
+        let transport = Recording {
+            client: self.client.clone(),
+            meter: Arc::clone(&self.meter),
+            exchange: Arc::clone(&exchange),
+            patience: self.patience,
+            page: self.manner.page,
+        };
+        (transport, exchange)
+    }
+
+    async fn run<T, F>(&self, work: impl FnOnce(Operator) -> F) -> Done<T>
+    where
+        F: Future<Output = opendal::Result<T>>,
+    {
+        let (operator, exchange) = self.recorded();
+        let longest = self.patience.attempt;
+        match within(longest, work(operator)).await {
+            Some(result) => Done { result, exchange: take(&exchange) },
+            None => {
+                let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
+                let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
+                Done { result, exchange: Exchange { answer: Some(Err(lost)), credentials: None } }
+            }
+        }
+    }
+
+    /// Judges after wiping our own secrets from what the store wrote.
+    fn settle<T>(&self, asked: &Asked, done: Done<T>) -> Result<T, StoreError> {
+        done.result.map_err(|error| self.judged(asked, &error, &done.exchange))
+    }
+
+    fn judged(&self, asked: &Asked, error: &opendal::Error, exchange: &Exchange) -> StoreError {
+        let secrets = self.config.kind.options.iter().filter(|option| option.form.is_secret());
+        let mut secrets: Vec<&Secret<String>> = secrets.filter_map(|option| self.config.options.get(option.name)).collect();
+        secrets.extend(["access_token", "refresh_token"].iter().filter_map(|name| self.config.options.get(name)));
+        secrets.retain(|secret| secret.expose().len() > 3);
+        judge(asked, error, exchange).without(&secrets)
+    }
+
+    /// What is absent is so only at a place that exists.
+    async fn prove(&self, asked: &Asked) -> Result<(), StoreError> {
+        if self.proven.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let begin = Asked { key: String::new(), ..asked.clone() };
+        let found = if self.manner.index {
+            self.index(&begin, "").await.map(|names| names.is_some())
+        } else {
+            let options = ListOptions { limit: Some(1), ..ListOptions::default() };
+            let done = self.run(|operator| async move { operator.lister_options("/", options).await?.try_next().await });
+            let done = done.await;
+            let is_there = !is_absent(&done.exchange);
+            match self.settle(&begin, done) {
+                Err(error) if error.is_not_found() => Ok(false),
+                outcome => outcome.map(|_| is_there),
+            }
+        };
+        if !found? {
+            let hint = "check the address and the bucket, container or library: they are not made by this program";
+            return Err(StoreError::usage(format!("{asked}: the store says that the remote itself does not exist"), hint));
+        }
+        self.proven.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The error of an absent object, once absence is proven.
+    async fn missing(&self, asked: &Asked, error: StoreError) -> StoreError {
+        if !error.is_not_found() {
+            return error;
+        }
+        self.prove(asked).await.err().unwrap_or(error)
+    }
+
+    pub(super) async fn create(&self, asked: &Asked, body: Bytes) -> Result<Create, StoreError> {
+        self.refuse_if_read_only(asked)?;
+        if !self.operator.info().capability().write_with_if_not_exists {
+            let answer = format!("a remote of type {} has no conditional create", self.config.kind.name);
+            return Err(StoreError::NotSupported { asked: Box::new(asked.clone()), answer });
+        }
+        let path = self.path(&asked.key);
+        let options = WriteOptions { if_not_exists: true, ..WriteOptions::default() };
+        let body = Buffer::from(body);
+        let done = self.run(|operator| async move { operator.write_options(&path, body, options).await.map(drop) }).await;
+        let status = done.exchange.answer.as_ref().and_then(|answer| answer.as_ref().ok()).map_or(0, |got| got.status);
+        match done.result {
+            Ok(()) => Ok(Create::New),
+            Err(error) if status == 412 || error.kind() == ErrorKind::ConditionNotMatch => Ok(Create::Exists),
+            Err(error) => {
+                let error = self.judged(asked, &error, &done.exchange);
+                // Whatever may pass may also have been carried out.
+                Err(if error.is_temporary() { StoreError::Ambiguous(Box::new(error)) } else { error })
+            }
+        }
+    }
+
+    pub(super) async fn put(&self, asked: &Asked, body: Bytes) -> Result<(), StoreError> {
+        self.write(asked, body, WriteOptions::default()).await
+    }
+
+    /// Writes whatever is there. Where a server may keep half of a write, the object appears by a move: a crash before it
+    /// leaves a hidden object that no list shows; after it, the object.
+    async fn write(&self, asked: &Asked, body: Bytes, options: WriteOptions) -> Result<(), StoreError> {
+        self.refuse_if_read_only(asked)?;
+        let target = self.path(&asked.key);
+        let body = Buffer::from(body);
+        if !self.manner.moves {
+            let done = self.run(|operator| async move { operator.write_options(&target, body, options).await.map(drop) });
+            return self.settle(asked, done.await);
+        }
+        self.clear_folder(asked).await?;
+        let random = super::random_name().map_err(|error| StoreError::unavailable(asked, error.to_string(), false))?;
+        let temporary = self.path(&format!("{TEMPORARY}{random}"));
+        let beside = temporary.clone();
+        let done = self.run(|operator| async move {
+            operator.write_options(&beside, body, options).await?;
+            operator.rename(&beside, &target).await
+        });
+        let outcome = self.settle(asked, done.await);
+        if outcome.is_err() {
+            // The first error tells more.
+            let _ = self.run(|operator| async move { operator.delete(&temporary).await }).await;
+        }
+        outcome
+    }
+
+    /// A move onto a folder would delete all that is in it: one that is not empty refuses the write.
+    async fn clear_folder(&self, asked: &Asked) -> Result<(), StoreError> {
+        let path = self.path(&asked.key);
+        let done = self.run(|operator| async move { operator.stat(&path).await }).await;
+        match self.settle(&Asked { act: Act::Head, ..asked.clone() }, done) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => return Ok(()),
+            // The write itself tells whether the remote exists.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let inside = self.listed(asked).await?;
+        if inside.is_some_and(|inside| !inside.is_empty()) {
+            let message = format!("{asked}: a folder of that name lies there, with something in it");
+            return Err(StoreError::usage(message, "move the folder away at the remote"));
+        }
+        let folder = self.folder(&asked.key);
+        let done = self.run(|operator| async move { operator.delete(&folder).await }).await;
+        self.settle(asked, done)
+    }
+
+    fn refuse_if_read_only(&self, asked: &Asked) -> Result<(), StoreError> {
+        if self.operator.info().capability().write {
+            return Ok(());
+        }
+        let message = format!("{asked}: a remote of type {} is for restoring only", self.config.kind.name);
+        Err(StoreError::usage(message, "write through another protocol to the same place, such as webdav or s3"))
+    }
+
+    pub(super) async fn delete(&self, asked: &Asked) -> Result<(), StoreError> {
+        self.refuse_if_read_only(asked)?;
+        let path = self.path(&asked.key);
+        let done = self.run(|operator| async move { operator.delete(&path).await }).await;
+        match self.settle(asked, done) {
+            Err(error) if error.is_not_found() => Ok(()),
+            settled => settled,
+        }
+    }
+
+    async fn stat(&self, asked: &Asked) -> Result<Metadata, StoreError> {
+        let path = self.path(&asked.key);
+        let done = self.run(|operator| async move { operator.stat(&path).await }).await;
+        match self.settle(asked, done) {
+            Ok(meta) if meta.is_file() => Ok(meta),
+            Ok(_) => Err(StoreError::NotFound(Box::new(asked.clone()))),
+            Err(error) => Err(self.missing(asked, error).await),
+        }
+    }
+
+    pub(super) async fn size(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
+        match self.stat(asked).await {
+            Ok(meta) => Ok(Some(meta.content_length())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn get(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
+        match self.read(asked, range).await {
+            Ok((bytes, _)) => Ok(bytes),
+            Err(error) => Err(self.missing(asked, error).await),
+        }
+    }
+
+    /// The bytes, and the tag that came with them.
+    async fn read(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<(Bytes, Option<String>), StoreError> {
+        // Where the object comes by a second request, OpenDAL alone knows whether it came; it wants exact ranges.
+        let exact = match range {
+            Some(range) if !self.manner.direct => {
+                let length = self.stat(asked).await?.content_length();
+                if range.start >= length {
+                    return Err(StoreError::Outside(Box::new(asked.clone())));
+                }
+                Some(range.start..range.end.min(length))
+            }
+            range => range.cloned(),
+        };
+        let path = self.path(&asked.key);
+        let wanted = exact.clone().map_or_else(BytesRange::default, BytesRange::from);
+        let options = ReadOptions { range: wanted, ..ReadOptions::default() };
+        let done = self.run(|operator| async move { operator.read_options(&path, options).await }).await;
+        let got = match (&done.result, &done.exchange.answer) {
+            (Ok(_), Some(Ok(got))) => got,
+            // OpenDAL calls a range that ends past the object an error; the answer itself tells.
+            (Err(_), Some(Ok(got))) if self.manner.direct && matches!(got.status, 200 | 206) => got,
+            (Err(error), _) => return Err(self.judged(asked, error, &done.exchange)),
+            (Ok(_), _) => return Err(StoreError::unavailable(asked, "no answer was seen", true)),
+        };
+        let length = got.body.len() as u64;
+        match (got.status, &exact) {
+            // A store may answer a range with the whole.
+            (200, _) => Ok((cut(asked, got.body.clone(), exact.as_ref())?, got.etag.clone())),
+            (206, Some(range)) => {
+                let fits = match got.part {
+                    Some((first, last, whole)) => {
+                        first == range.start && last + 1 == range.end.min(whole) && length == (last + 1).saturating_sub(first)
+                    }
+                    None => length == range.end - range.start,
+                };
+                let another = || StoreError::unavailable(asked, "the store sent another part than was asked for", true);
+                if fits { Ok((got.body.clone(), got.etag.clone())) } else { Err(another()) }
+            }
+            (status, _) => Err(StoreError::unavailable(asked, format!("the store answered {status}"), true)),
+        }
+    }
+
+    /// The direct children of a folder, sorted by name.
+    pub(super) async fn list(&self, asked: &Asked) -> Result<Vec<Listed>, StoreError> {
+        let children = self.children(asked).await?;
+        let listed = |(name, meta): (String, Metadata)| match name.strip_suffix('/') {
+            Some(name) => Listed { name: name.to_owned(), size: 0, is_folder: true },
+            None => Listed { name, size: meta.content_length(), is_folder: false },
+        };
+        let mut all: Vec<Listed> = children.into_iter().map(listed).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(all)
+    }
+
+    /// What lies directly in a folder: names, those of folders with a slash at their end.
+    async fn children(&self, asked: &Asked) -> Result<Vec<(String, Metadata)>, StoreError> {
+        let found = if self.manner.index { self.index_children(asked).await? } else { self.listed(asked).await? };
+        if found.as_ref().is_none_or(Vec::is_empty) {
+            self.prove(asked).await?;
+        }
+        // A folder that does not exist is an empty one, as on S3.
+        Ok(found.unwrap_or_default())
+    }
+
+    async fn listed(&self, asked: &Asked) -> Result<Option<Vec<(String, Metadata)>>, StoreError> {
+        let folder = self.folder(&asked.key);
+        let path = if folder.is_empty() { "/".to_owned() } else { folder.clone() };
+        let done = self.run(|operator| async move { operator.lister(&path).await?.try_collect::<Vec<_>>().await }).await;
+        let is_there = !is_absent(&done.exchange);
+        let entries = match self.settle(asked, done) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            outcome => outcome?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let (path, meta) = entry.into_parts();
+            match path.strip_prefix(&folder) {
+                _ if path == folder || path == "/" => {}
+                // A name that is not understood must not be missing from the listing without a word.
+                None => return Err(StoreError::unavailable(asked, "the listing names what lies outside the folder", false)),
+                Some(name) if name.starts_with(TEMPORARY) => {}
+                Some(name) => all.push((name.to_owned(), meta)),
+            }
+        }
+        Ok(is_there.then_some(all))
+    }
+
+    /// The names that an index page links to; `None` where the server says that there is no such folder.
+    async fn index(&self, asked: &Asked, folder: &str) -> Result<Option<Vec<String>>, StoreError> {
+        let url = format!("{}/{}", address(&self.config), opendal::raw::percent_encode_path(folder));
+        let mut request = Request::get(url).extension(Operation::List);
+        if let (Some(user), password) = (self.config.get("user"), self.config.text("pass")) {
+            let basic = data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes());
+            request = request.header(header::AUTHORIZATION, format!("Basic {basic}"));
+        }
+        let wrong = |_| StoreError::usage(format!("{asked}: the address cannot be asked"), "check the url");
+        let request = request.body(Buffer::new()).map_err(wrong)?;
+        let (transport, exchange) = self.transport();
+        let result = transport.fetch(request).await;
+        let exchange = take(&exchange);
+        let got = match (&exchange.answer, result) {
+            (Some(Ok(got)), Ok(_)) => got,
+            (_, Err(error)) => return Err(self.judged(asked, &error, &exchange)),
+            _ => return Err(StoreError::unavailable(asked, "no answer was seen", true)),
+        };
+        match got.status {
+            200 => {}
+            404 => return Ok(None),
+            _ => return Err(self.judged(asked, &opendal::Error::new(ErrorKind::Unexpected, ""), &exchange)),
+        }
+        let names = index_page::names(&String::from_utf8_lossy(&got.body)).ok_or_else(|| {
+            let hint = "switch the server's index on, or restore by another protocol";
+            StoreError::usage(format!("{asked}: the server answers with something else than an index page"), hint)
+        })?;
+        Ok(Some(names))
+    }
+
+    async fn index_children(&self, asked: &Asked) -> Result<Option<Vec<(String, Metadata)>>, StoreError> {
+        let Some(names) = self.index(asked, &self.folder(&asked.key)).await? else { return Ok(None) };
+        let (folders, files): (Vec<String>, Vec<String>) =
+            names.into_iter().filter(|name| !name.starts_with(TEMPORARY)).partition(|name| name.ends_with('/'));
+        let looks = files.into_iter().map(|name| async move {
+            let asked = Asked { key: join(&asked.key, &name), ..asked.clone() };
+            let path = self.path(&asked.key);
+            let done = self.run(|operator| async move { operator.stat(&path).await }).await;
+            Ok::<_, StoreError>((name, self.settle(&asked, done)?))
+        });
+        let mut all: Vec<_> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
+        let folder = |name| (name, opendal::MetadataBuilder::dir().build());
+        all.extend(folders.into_iter().map(folder));
+        Ok(Some(all))
+    }
+}
+
+/// Some services call the listing of a folder that is not there an empty one.
+fn is_absent(exchange: &Exchange) -> bool {
+    matches!(&exchange.answer, Some(Ok(got)) if !(200..300).contains(&got.status))
+}
+
+fn take(exchange: &Mutex<Exchange>) -> Exchange {
+    std::mem::take(&mut *exchange.lock().unwrap_or_else(PoisonError::into_inner))
+}

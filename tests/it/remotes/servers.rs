@@ -1,0 +1,188 @@
+//! The servers, each ended when it is dropped. Where a tool is not named by its variable, there is none.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PASSWORD: &str = "made-up-password";
+/// The account and key that Azurite has built in, as its documentation prints them.
+const AZURITE_ACCOUNT: &str = "devstoreaccount1";
+const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+/// A server, and how the program reaches it.
+pub struct Server {
+    child: Child,
+    folder: tempfile::TempDir,
+    shows_files: bool,
+    remote: Vec<(String, String)>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn script(kind: &str, folder: &Path) -> Option<(Child, String)> {
+    let python = std::env::var_os("IT_PYTHON")?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.py");
+    let mut command = Command::new(python);
+    command.arg(script).arg(kind).arg(folder).stdout(Stdio::piped()).stdin(Stdio::null());
+    let mut child = command.spawn().expect("the server starts");
+    let mut port = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut port).expect("a line");
+    assert!(!port.trim().is_empty(), "the server says its port");
+    Some((child, port.trim().to_string()))
+}
+
+/// Starts a program that says its address in what it logs, and reads the log to that point and on.
+fn logged(command: &mut Command, before: &'static str) -> (Child, String) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("it starts");
+    let (said, heard) = std::sync::mpsc::channel();
+    let streams: [Box<dyn Read + Send>; 2] =
+        [Box::new(child.stdout.take().expect("its output")), Box::new(child.stderr.take().expect("its log"))];
+    for stream in streams {
+        let said = said.clone();
+        // Read on after the address: a full pipe would stop the server.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if let Some((_, rest)) = line.split_once(before) {
+                    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                    let _ = said.send(port);
+                }
+            }
+        });
+    }
+    let port = heard.recv_timeout(Duration::from_secs(20)).expect("the server says its port");
+    (child, port)
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+impl Server {
+    /// What the program is given.
+    pub fn remote(&self) -> Vec<(String, String)> {
+        self.remote.clone()
+    }
+
+    /// The server's files, where it has them as files.
+    pub fn folder(&self) -> Option<&Path> {
+        self.shows_files.then(|| self.folder.path())
+    }
+
+    /// The longest file it is sent: this server of Google's protocol knows no uploads in parts.
+    pub fn longest(&self) -> usize {
+        if self.is_of("gcs") { 7_000_000 } else { 9_000_000 }
+    }
+
+    /// A name with what a URL gives a meaning. WsgiDAV reads some of it in the place to move to.
+    pub fn odd_name(&self) -> &'static str {
+        let of_wsgidav = self.is_of("webdav") && self.remote.iter().any(|(_, value)| value.ends_with("/dav"));
+        if of_wsgidav { "a b/ü &+=.txt" } else { "a b/ü #1?&+%41.txt" }
+    }
+
+    fn is_of(&self, kind: &str) -> bool {
+        self.remote.iter().any(|(_, value)| value == kind)
+    }
+
+    pub fn webdav() -> Option<Server> {
+        let folder = folder();
+        let (child, port) = script("webdav", folder.path())?;
+        let url = format!("http://127.0.0.1:{port}/dav");
+        let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
+        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+    }
+
+    pub fn webdav_of_rclone() -> Option<Server> {
+        let folder = folder();
+        let mut command = Command::new(std::env::var_os("IT_RCLONE")?);
+        command.args(["serve", "webdav", "--addr", "127.0.0.1:0", "--user", "me", "--pass", PASSWORD, "--vfs-cache-mode", "off"]);
+        command.arg(folder.path()).env("RCLONE_CONFIG", folder.path().with_extension("none"));
+        let (child, port) = logged(&mut command, "http://127.0.0.1:");
+        let url = format!("http://127.0.0.1:{port}/");
+        let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
+        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+    }
+
+    /// Python's file server over a folder that is there.
+    pub fn http(files: &Path) -> Option<Server> {
+        let (child, port) = script("http", files)?;
+        let url = format!("http://127.0.0.1:{port}");
+        let remote = pairs(&[("REMOTE_TYPE", "http"), ("REMOTE_URL", &url)]);
+        Some(Server { child, folder: folder(), shows_files: false, remote })
+    }
+
+    pub fn azurite() -> Option<Server> {
+        let folder = folder();
+        let mut command = Command::new(std::env::var_os("IT_AZURITE")?);
+        command
+            .args(["--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", "0", "--location"])
+            .arg(folder.path());
+        let (child, port) = logged(&mut command, "http://127.0.0.1:");
+        let endpoint = format!("http://127.0.0.1:{port}/{AZURITE_ACCOUNT}");
+        let remote = [
+            ("REMOTE_TYPE", "azureblob"),
+            ("REMOTE_ENDPOINT", &endpoint),
+            ("REMOTE_ACCOUNT", AZURITE_ACCOUNT),
+            ("REMOTE_KEY", AZURITE_KEY),
+        ];
+        let server = Server { child, folder, shows_files: false, remote: pairs(&remote) };
+        let python = std::env::var_os("IT_PYTHON")?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/make_container.py");
+        let made = Command::new(python).arg(script).args([&endpoint, AZURITE_ACCOUNT, AZURITE_KEY, "container"]).status();
+        assert!(made.expect("python starts").success());
+        Some(server)
+    }
+
+    pub fn fake_gcs() -> Option<Server> {
+        let program = std::env::var_os("IT_FAKE_GCS")?;
+        let folder = folder();
+        // It takes no port of the kernel's choice: one that was free a moment ago is given.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
+        let mut command = Command::new(program);
+        let endpoint = format!("http://127.0.0.1:{port}");
+        command.args(["-scheme", "http", "-host", "127.0.0.1", "-backend", "memory", "-log-level", "error"]);
+        command.args(["-port", &port.to_string(), "-external-url", &endpoint, "-public-host", &format!("127.0.0.1:{port}")]);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().expect("it starts");
+        let remote = [("REMOTE_TYPE", "gcs"), ("REMOTE_ENDPOINT", &endpoint), ("REMOTE_ANONYMOUS", "true")];
+        let server = Server { child, folder, shows_files: false, remote: pairs(&remote) };
+        let body = r#"{"name":"container"}"#;
+        let request = format!(
+            "POST /storage/v1/b?project=p HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let mut answer = String::new();
+        let mut socket = connected(port);
+        socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_string(&mut answer)).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Some(server)
+    }
+}
+
+/// A connection to a server that is starting.
+fn connected(port: u16) -> TcpStream {
+    let began = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(socket) => return socket,
+            Err(error) => assert!(began.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// A secret of the same form that is not the right one.
+pub fn another(secret: &str) -> String {
+    let first = if secret.starts_with('A') { 'B' } else { 'A' };
+    secret.chars().enumerate().map(|(at, letter)| if at == 0 { first } else { letter }).collect()
+}

@@ -1,0 +1,39 @@
+"""Small servers for the tests, on a port of the kernel's choice that is printed first.
+
+    servers.py webdav FOLDER    WsgiDAV, user `me` with the password `made-up-password`
+    servers.py http FOLDER      Python's own file server with its index pages
+"""
+
+import functools
+import http.server
+import sys
+
+
+def webdav(folder):
+    from cheroot import wsgi
+    from wsgidav.wsgidav_app import WsgiDAVApp
+
+    config = {
+        "provider_mapping": {"/dav": folder},
+        "simple_dc": {"user_mapping": {"*": {"me": {"password": "made-up-password"}}}},
+        "http_authenticator": {"accept_basic": True, "accept_digest": False, "default_to_digest": False},
+        "logging": {"enable": False},
+        "verbose": 0,
+    }
+    server = wsgi.Server(("127.0.0.1", 0), WsgiDAVApp(config), numthreads=8)
+    server.prepare()
+    print(server.bind_addr[1], flush=True)
+    server.serve()
+
+
+def plain(folder):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+{"webdav": webdav, "http": plain}[sys.argv[1]](sys.argv[2])
