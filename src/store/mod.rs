@@ -305,9 +305,10 @@ impl Bucket {
         Ok(Asked { act, key: key.to_owned(), place: self.inner.place.clone() })
     }
 
-    /// OpenDAL trims keys of S3; all else takes them as they are.
+    /// OpenDAL trims keys; a folder and the memory take them as they are.
     fn check(&self, key: &str) -> Result<(), StoreError> {
-        if matches!(self.inner.backend, Backend::S3(_)) { check_key(key) } else { check_exact_key(key) }
+        let exact = matches!(self.inner.backend, Backend::Local(_) | Backend::Memory(_));
+        if exact { check_exact_key(key) } else { check_key(key) }
     }
 
     fn count(&self, operation: Operation, up: usize) {

@@ -320,6 +320,33 @@ fn a_push_killed_at_any_moment_goes_on_without_a_manual_step() {
 }
 
 #[test]
+fn after_a_broken_off_push_only_its_own_work_is_replaced() {
+    let s3 = S3::start();
+    let machine = plain(&s3);
+    machine.write("ours", "1");
+    machine.write("theirs", "1");
+    pushed(&machine, &[]);
+    // Files as young as a tick of the clock are looked at once more.
+    std::thread::sleep(Duration::from_millis(80));
+    pushed(&machine, &[]);
+    machine.write("ours", "second");
+    // The object is written, and the entry never is.
+    s3.faults(|seen| {
+        if seen.key.contains("/meta/") && seen.verb == Verb::Put { Fault::Status(403, "AccessDenied") } else { Fault::None }
+    });
+    assert_eq!(machine.push(&[]).0, 4);
+    s3.heal();
+    assert!(s3.object(&format!("{PREFIX}ours")).is_some_and(|body| body == "second"));
+    s3.replace(&format!("{PREFIX}theirs"), "by another program");
+    machine.write("ours", "third");
+    machine.write("theirs", "local");
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 3, "{text}");
+    assert!(s3.object(&format!("{PREFIX}ours")).is_some_and(|body| body == "third"));
+    assert!(s3.object(&format!("{PREFIX}theirs")).is_some_and(|body| body == "by another program"));
+}
+
+#[test]
 fn a_restore_killed_at_any_moment_is_continued_from_a_plain_remote() {
     let s3 = S3::start();
     let machine = plain(&s3);

@@ -66,8 +66,6 @@ pub struct Comparison {
     pub reread: bool,
     /// Delete objects that no entry owns.
     pub delete_foreign: bool,
-    /// The last pass was broken off: objects that differ from what is recorded may be its work.
-    pub broken_off: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -218,7 +216,7 @@ impl Comparing {
                 Ok(())
             }
             (true, Right::Yes, Some(was)) => self.step(Op::Record, Line { group, ..was.clone() }, Some(was), object, false),
-            (true, Right::Edited, Some(_)) if !self.with.broken_off => {
+            (true, Right::Edited, Some(_)) if !self.ours => {
                 self.out.edited += 1;
                 Ok(())
             }
@@ -279,7 +277,7 @@ impl Comparing {
         let right = self.is_right(Some(&was), object.as_ref());
         match &was.node {
             // What a broken-off pass of ours sent is ours, although no entry names it.
-            Node::File { .. } if right == Right::Edited && self.with.broken_off => {
+            Node::File { .. } if right == Right::Edited && self.ours => {
                 let mark = object.as_ref().map_or_else(Mark::default, |(mark, _)| mark.clone());
                 self.step(Op::Delete, Line::gone(path, mark), Some(was), object, displaced)
             }
@@ -374,7 +372,7 @@ impl Comparing {
         if op == Op::Put && !self.ours {
             self.note_sending(&line)?;
         }
-        let step = Step { op, line, before, listed, displaces };
+        let step = Step { op, line, before, listed, displaces, ours: self.ours };
         Ok(self.out.steps.push(&step).map_err(crate::plain::error::PlainError::Io)?)
     }
 }

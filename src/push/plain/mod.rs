@@ -171,7 +171,7 @@ async fn push_changes(
         request.bucket.clone(),
         request.local.volume.clone(),
         listed,
-        request.force || memory.was_pushing,
+        request.force,
         request.progress.clone(),
         stop.clone(),
     );
@@ -233,7 +233,6 @@ async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listi
         filter: request.capture.filter.clone(),
         reread: request.capture.reread,
         delete_foreign: request.plain.delete_foreign,
-        broken_off: memory.was_pushing,
         stop: stop.clone(),
     };
     let spill = request.local.spill();

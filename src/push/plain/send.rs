@@ -285,7 +285,7 @@ impl Sender {
             Node::File { mark, .. } | Node::Gone(mark) => mark == there,
             _ => false,
         });
-        !ours && !self.replace
+        !ours && !self.replace && !step.ours
     }
 
     /// The digest of an object's content, if it did not change while it was read.

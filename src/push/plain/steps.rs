@@ -40,6 +40,8 @@ pub struct Step {
     pub listed: Option<(Mark, u64)>,
     /// A directory gives way to this file, or a file to this directory: what is in the way goes first.
     pub displaces: bool,
+    /// A pass that was broken off may have written the object.
+    pub ours: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,6 +51,7 @@ struct Stored {
     before: Option<String>,
     listed: Option<(String, u64)>,
     displaces: bool,
+    ours: bool,
 }
 
 /// The steps: in memory while they are few, then in a temporary file.
@@ -76,6 +79,7 @@ impl Steps {
             before: step.before.as_ref().map(text),
             listed: step.listed.as_ref().map(|(mark, size)| (mark.0.clone(), *size)),
             displaces: step.displaces,
+            ours: step.ours,
         };
         let bytes = serde_json::to_vec(&stored).map_err(io::Error::other)?;
         self.count += 1;
@@ -121,6 +125,7 @@ impl StepReader {
             before: stored.before.as_ref().map(line).transpose()?,
             listed: stored.listed.map(|(mark, size)| (Mark(mark), size)),
             displaces: stored.displaces,
+            ours: stored.ours,
         }))
     }
 }
