@@ -21,7 +21,7 @@ def webdav(folder):
         "logging": {"enable": False},
         "verbose": 0,
     }
-    server = wsgi.Server(("127.0.0.1", 0), WsgiDAVApp(config), numthreads=8)
+    server = wsgi.Server(("127.0.0.1", 0), WsgiDAVApp(config), numthreads=40)
     server.prepare()
     print(server.bind_addr[1], flush=True)
     server.serve()

@@ -32,9 +32,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
 const REDIRECTS: usize = 5;
+/// Requests under way at once: servers of files serve few connections at a time, and drives slow down who sends more.
+const AT_ONCE: usize = 8;
+/// The same for stores of objects.
+const AT_ONCE_BY_KEY: usize = 64;
 /// Looks at the objects of an index page under way at once.
 const LOOKS: usize = 8;
 
@@ -49,6 +54,7 @@ pub(super) struct Served {
     config: ServedConfig,
     patience: Patience,
     shaper: Arc<Shaper>,
+    slots: Arc<Semaphore>,
     /// Whether the remote's beginning answered.
     proven: Arc<AtomicBool>,
 }
@@ -68,12 +74,15 @@ impl Served {
         let client = ReqwestTransport::new(client(&trust)?);
         // What asks for credentials goes through the process's default transport. The first one installed wins.
         HttpTransporter::install_default(client.clone());
+        let manner = manner(config.kind.name);
+        let at_once = if manner.ordered { AT_ONCE_BY_KEY } else { AT_ONCE };
         Ok(Served {
             operator: operator(config)?,
             client,
             meter,
             prefix: config.prefix.clone(),
-            manner: manner(config.kind.name),
+            manner,
+            slots: Arc::new(Semaphore::new(at_once)),
             config: config.clone(),
             patience,
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
@@ -127,6 +136,7 @@ impl Served {
     where
         F: Future<Output = opendal::Result<T>>,
     {
+        let _slot = self.slots.acquire().await;
         let (operator, exchange) = self.recorded();
         let longest = self.patience.attempt;
         match within(longest, work(operator)).await {
