@@ -102,10 +102,10 @@ pub async fn open(bucket: &Bucket, unlocker: &Unlocker, stop: &Stop) -> Result<P
     };
     let parsed = parse_config(bucket, &config)?;
     let id = vault_id(&parsed).ok_or_else(|| damaged_config("its vault_id is not 32 hexadecimal digits"))?;
-    let seq = newest?.as_deref().and_then(log_seq);
-    if seq.is_none() {
-        check_that_log_is_empty(bucket, stop).await?;
-    }
+    let seq = match newest?.as_deref().and_then(log_seq) {
+        None => newest_after_all(bucket, stop).await?,
+        seq => seq,
+    };
     let (master, newest) = futures::join!(unlock(bucket, &id, unlocker, stop), first_bytes(bucket, seq, stop));
     let (slot, master) = master?;
     let keys = Arc::new(Keys::derive(&master, &id));
@@ -116,18 +116,17 @@ pub async fn open(bucket: &Bucket, unlocker: &Unlocker, stop: &Stop) -> Result<P
     Ok(Presence::Vault(Box::new(vault), newest?))
 }
 
-/// A vault without commits is one that was made and not yet written to. A listing that hides them, or shows something
-/// else first, must not make a restore believe so.
-async fn check_that_log_is_empty(bucket: &Bucket, stop: &Stop) -> Result<(), VaultError> {
-    match bucket.size(stop, &super::object::ObjectId::commit(1).key()).await? {
-        None => Ok(()),
-        Some(_) => Err(VaultError::Corrupt {
-            object: "log/".into(),
-            what: super::wire::FormatError::Invalid(
-                "the store does not list the newest commit first, although there are commits",
-            ),
-        }),
+/// A vault without commits is one that was made and not yet written to: by anybody, so the first may appear right now. A
+/// listing that goes on hiding commits, or shows something else first, must not make a restore believe so.
+async fn newest_after_all(bucket: &Bucket, stop: &Stop) -> Result<Option<u64>, VaultError> {
+    if bucket.size(stop, &super::object::ObjectId::commit(1).key()).await?.is_none() {
+        return Ok(None);
     }
+    let newest = bucket.first(stop, "log").await?.as_deref().and_then(log_seq);
+    newest.map(Some).ok_or_else(|| VaultError::Corrupt {
+        object: "log/".into(),
+        what: super::wire::FormatError::Invalid("the store does not list the newest commit first, although there are commits"),
+    })
 }
 
 async fn first_bytes(bucket: &Bucket, seq: Option<u64>, stop: &Stop) -> Result<Option<Newest>, VaultError> {

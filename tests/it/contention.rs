@@ -76,7 +76,9 @@ async fn contend(machine: &Machine, who: &str, between: &Between) -> Told {
         }
         if holds && round.is_multiple_of(2) {
             let newer = || between.claimed.load(Ordering::SeqCst) > writer.claim.epoch;
+            let began = std::time::Instant::now();
             while !newer() && between.acknowledged.load(Ordering::SeqCst) < COMMITS {
+                assert!(began.elapsed() < std::time::Duration::from_secs(60), "the other writer is gone");
                 std::thread::yield_now();
             }
             writer.name.pod = format!("{who} {round} wakes up");
