@@ -19,6 +19,7 @@ mod skips;
 mod stat;
 mod state;
 mod volume;
+mod watch;
 mod xattr;
 
 pub use error::{DiskError, Facts};
@@ -34,4 +35,5 @@ pub use skips::Skips;
 pub use stat::{Stamp, stamp_of};
 pub use state::{StateDir, StateFile, StateLock};
 pub use volume::{Space, Volume};
+pub use watch::{Coverage, Watch};
 pub use xattr::Xattr;

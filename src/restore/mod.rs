@@ -327,7 +327,7 @@ async fn facts(
 }
 
 fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
-    ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() }
+    ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill(), watch: None }
 }
 
 /// The volume stays as it is; a wanted claim is taken all the same.

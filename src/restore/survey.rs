@@ -1,14 +1,15 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::RestoreError;
-use crate::disk::{Scan, StateFile, Volume, stamp_of};
+use crate::disk::{Scan, Volume, stamp_of};
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use crate::remote::LocalIndex;
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
 use crate::tree::{Completeness, FileType, Filter, Found, RelPath};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
-use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
+use crate::vault::index::{IndexError, Indexed, LocalStamp, put_indexed, read_indexed};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use crate::vault::tree::{Tally, TreeReader};
@@ -111,9 +112,6 @@ pub struct Survey {
     pub leftovers: Vec<RelPath>,
 }
 
-/// The index of what the volume held, read beside it.
-pub type OldIndex = IndexReader<BufReader<StateFile>>;
-
 /// What is compared.
 pub struct Surveyor {
     /// The vault.
@@ -136,7 +134,7 @@ impl Surveyor {
         self,
         mut tree: TreeReader,
         mut scan: Option<Scan>,
-        mut old: Option<OldIndex>,
+        mut old: Option<LocalIndex>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey {
@@ -307,7 +305,7 @@ fn was_ours(found: &Found, before: &Indexed) -> bool {
 }
 
 /// Counts local entries that differ from what the index says: changes that were never pushed.
-pub fn count_local_changes(scan: Scan, mut old: Option<OldIndex>, stop: &Stop) -> Result<u64, RestoreError> {
+pub fn count_local_changes(scan: Scan, mut old: Option<LocalIndex>, stop: &Stop) -> Result<u64, RestoreError> {
     let mut scan = Some(scan);
     let mut changes = 0;
     let mut found = next_found(&mut scan)?;
@@ -335,14 +333,14 @@ fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError> {
     Ok(scan.as_mut().and_then(Iterator::next).transpose()?)
 }
 
-fn next_known(old: &mut Option<OldIndex>) -> Result<Option<Indexed>, RestoreError> {
+fn next_known(old: &mut Option<LocalIndex>) -> Result<Option<Indexed>, RestoreError> {
     match old {
         Some(old) => Ok(old.next()?),
         None => Ok(None),
     }
 }
 
-fn advance(old: &mut Option<OldIndex>, known: &mut Option<Indexed>, path: &RelPath) -> Result<(), RestoreError> {
+fn advance(old: &mut Option<LocalIndex>, known: &mut Option<Indexed>, path: &RelPath) -> Result<(), RestoreError> {
     while known.as_ref().is_none_or(|known| known.entry.path < *path) {
         *known = next_known(old)?;
         if known.is_none() {

@@ -15,6 +15,7 @@ mod longlog;
 mod machine;
 mod model;
 mod outside;
+mod passes;
 mod plain;
 mod policies;
 mod properties;
