@@ -21,8 +21,8 @@ use data_encoding::HEXLOWER;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// The state directory's name on the volume.
-pub const STATE_NAME: &str = ".vsc";
+pub use crate::contract::control::STATE_NAME;
+
 const RECEIPT: &str = "receipt.json";
 const INTENT: &str = "intent.json";
 const RESTORING: &str = "restoring";
