@@ -3,6 +3,7 @@
 //! Names and short forms of the predecessor are kept; its flags that have no meaning here are accepted and hidden, so
 //! that an existing Pod spec still starts. Every boolean also takes `--flag=false`.
 
+use super::control::args::{Health, Interrupt};
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
 
@@ -51,6 +52,10 @@ pub enum Command {
     Check(Check),
     /// Try out remote, rights, clock and volume, and name what is missing
     Doctor(Doctor),
+    /// Ask a running sidecar whether all is well; for exec probes: exit code 0 yes, 1 no
+    Health(Health),
+    /// Tell a running sidecar that its Pod is being terminated; for preStop hooks
+    Interrupt(Interrupt),
     /// Manage the keys that open a remote
     #[command(subcommand)]
     Key(Key),

@@ -22,8 +22,8 @@ use data_encoding::HEXLOWER;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// The state directory's name on the volume.
-pub const STATE_NAME: &str = ".vsc";
+pub use crate::contract::control::STATE_NAME;
+
 const RECEIPT: &str = "receipt.json";
 const INTENT: &str = "intent.json";
 const RESTORING: &str = "restoring";

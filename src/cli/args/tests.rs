@@ -1,7 +1,11 @@
 use super::{CheckLevel, Cli, Command, Compression, Key, Owners, RemoteToLocalSync, SyncToRemote, TakeoverHow};
+use crate::cli::control::args::Check;
 use crate::config::At;
 use clap::{CommandFactory, Parser};
+use std::path::Path;
 use std::time::Duration;
+
+const PID_FILE: &str = "volume-syncing-controller.pid";
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(["volume-syncing-controller"].into_iter().chain(line.split_whitespace())).map(|cli| cli.command)
@@ -94,6 +98,7 @@ fn durations_and_choices_are_checked() {
         ("ls --at 2026-13-01", "expected latest"),
         ("check --level 3", "[possible values: quick, meta, data]"),
         ("key remove", "<SLOT>"),
+        ("health --check=luck", "[possible values: sync, stall, ready]"),
         ("completions cobol", "[possible values: bash"),
         ("ls --log-level=loud", "expected trace, debug, info, warn or error"),
         ("ls --log-json=loud", "expected true or false"),
@@ -113,6 +118,11 @@ fn every_verb_is_reachable() {
     }
     assert!(matches!(parse("check").unwrap(), Command::Check(args) if args.level == CheckLevel::Meta));
     assert!(matches!(parse("doctor -d b/p -s /data").unwrap(), Command::Doctor(args) if args.src.is_some()));
+    assert!(matches!(parse("health").unwrap(), Command::Health(args) if args.check == Check::Sync));
+    assert!(matches!(parse("health --check=stall").unwrap(), Command::Health(args) if args.check == Check::Stall));
+    assert!(matches!(parse("interrupt").unwrap(), Command::Interrupt(args) if !args.wait && args.pid_path.ends_with(PID_FILE)));
+    let line = "interrupt --wait -p /run/p --socket /s --state-dir /d -s /data";
+    assert!(matches!(parse(line).unwrap(), Command::Interrupt(args) if args.wait && args.socket.paths() == [Path::new("/s")]));
     assert!(matches!(parse("key generate").unwrap(), Command::Key(Key::Generate)));
     assert!(matches!(parse("key add -d b --generate --label desk").unwrap(), Command::Key(Key::Add(args)) if args.generate));
     assert!(matches!(parse("key remove -d b 2").unwrap(), Command::Key(Key::Remove(args)) if args.slot == "2"));
