@@ -6,13 +6,11 @@ use super::environment::Environment;
 use super::local;
 use super::mistakes::{ConfigError, Mistakes, nearest};
 use super::raw::{self, RawRcloneCrypt};
-use crate::contract::env;
+use crate::contract::env::{self, SECTION_REMOTE};
 use crate::rclone_crypt::{FilenameEncoding, FilenameEncryption, Options};
 use crate::seal::reveal;
 use crate::secret::Secret;
 
-/// The name that the wrapped remote has in `ENCRYPTED_REMOTE`.
-const WRAPPED: &str = "remote";
 /// The suffix that stands for none.
 const NO_SUFFIX: &str = "none";
 
@@ -52,6 +50,11 @@ pub fn read_rclone_crypt(environment: &Environment, params: &[String]) -> Result
     check.finish(|warnings| Some(RcloneCryptOptions { crypt, remote_path, is_named, warnings }))
 }
 
+/// Whether a flag or variable says that rclone crypt wrote the data; a vault is not looked for then.
+pub fn names_rclone_crypt(environment: &Environment, params: &[String]) -> bool {
+    environment.options(env::ENCRYPTED_PREFIX, params, &mut Mistakes::default(), &[env::RCLONE_CRYPT]).has("type")
+}
+
 fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
     let Some(kind) = raw.kind.as_deref() else { return false };
     if !kind.eq_ignore_ascii_case("crypt") {
@@ -63,9 +66,9 @@ fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
 /// The path behind `remote:`, the name that upstream gives the remote of `REMOTE_*`.
 fn remote_path(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> Option<String> {
     let given = raw.remote.as_deref()?;
-    let hint = format!("write {WRAPPED}:BUCKET/PATH; the rest of the remote is set by REMOTE_*");
-    let Some((WRAPPED, path)) = given.split_once(':') else {
-        check.wrong("remote", format!("is {}, which does not begin with {WRAPPED}:", check.shown(given)), hint);
+    let hint = format!("write {SECTION_REMOTE}:BUCKET/PATH; the rest of the remote is set by REMOTE_*");
+    let Some((SECTION_REMOTE, path)) = given.split_once(':') else {
+        check.wrong("remote", format!("is {}, which does not begin with {SECTION_REMOTE}:", check.shown(given)), hint);
         return None;
     };
     let names = local::names(path);

@@ -40,7 +40,8 @@ pub fn read_remote(environment: &Environment, params: &[String]) -> Result<Remot
         return Err(mistakes.into_result(()).err().unwrap_or(ConfigError { mistakes: Vec::new() }));
     };
     let secrets = [&raw.secret_access_key, &raw.session_token].into_iter().flatten().cloned().collect();
-    let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets };
+    let warnings = options.warnings();
+    let mut check = Check { environment, options: &options, mistakes, warnings, secrets };
     let (kind, why) = kind(&raw, &mut check);
     let mut shown = vec![("REMOTE_TYPE".to_string(), format!("{}{why}", kind.name))];
     if !matches!(kind.name, "s3" | "local" | "memory") {

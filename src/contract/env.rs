@@ -7,6 +7,12 @@
 pub const REMOTE_PREFIX: &str = "REMOTE_";
 /// Options of the encryption.
 pub const ENCRYPTED_PREFIX: &str = "ENCRYPTED_";
+/// The section of an rclone configuration that stands for the options of the remote.
+pub const SECTION_REMOTE: &str = "remote";
+/// The section that stands for those of the encryption.
+pub const SECTION_ENCRYPTED: &str = "remote_encrypted";
+/// Where the rclone configuration lies that `--no-template` reads.
+pub const CONFIG_PATH: &str = "CONFIG_PATH";
 /// The secret of a slot that `key add` writes.
 pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
 /// Where this program remembers between two runs.

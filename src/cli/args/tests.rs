@@ -66,14 +66,15 @@ fn the_predecessors_command_lines_are_accepted() {
     let args =
         push("--src /var/www --dst /b/p --config-path /etc/rclone.conf --no-delete --verbose --no-template --pid-path=/run/p");
     assert!(args.verbose && args.no_delete);
-    assert_eq!(args.former.warnings().len(), 3);
+    assert!(args.access.no_template && args.access.config_path.is_some());
+    assert_eq!(args.former.warnings().len(), 1);
     let args = restore("-s b/p -c /etc/rclone.conf -v=false -p type=s3 -p a=b,c -e remote=x");
     assert!(!args.verbose);
     assert_eq!(args.access.params, ["type=s3", "a=b,c"]);
     assert_eq!(args.access.enc_params, ["remote=x"]);
-    assert_eq!(args.former.warnings(), ["--config-path has no effect any more: remove it"]);
+    assert!(!args.access.no_template && args.former.warnings().is_empty());
     let help = Cli::command().find_subcommand_mut("sync-to-remote").unwrap().render_long_help().to_string();
-    assert!(!help.contains("config-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
+    assert!(!help.contains("pid-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
 }
 
 #[test]
