@@ -33,6 +33,12 @@ impl Environment {
         Ok(Environment { file: Some(RcloneFile::read(path)?), ..self.clone() })
     }
 
+    /// The variables that begin so and have a value.
+    pub(super) fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.texts.keys().filter(move |name| name.starts_with(prefix));
+        named.map(String::as_str).filter(|name| self.get(name).is_some())
+    }
+
     /// The options behind `prefix`: `-p`-style parameters first, then the environment, then the configuration file; the
     /// later wins. Keys are in lower case; what Kubernetes and devcontainers set by themselves is left out, except for
     /// `known` keys.

@@ -13,6 +13,14 @@ pub const SECTION_REMOTE: &str = "remote";
 pub const SECTION_ENCRYPTED: &str = "remote_encrypted";
 /// Where the rclone configuration lies that `--no-template` reads.
 pub const CONFIG_PATH: &str = "CONFIG_PATH";
+/// Variables that are meant for rclone itself.
+pub const RCLONE_PREFIX: &str = "RCLONE_";
+/// rclone's own configuration file.
+pub const RCLONE_CONFIG: &str = "RCLONE_CONFIG";
+/// The folder in which rclone keeps it.
+pub const RCLONE_CONFIG_DIR: &str = "RCLONE_CONFIG_DIR";
+/// The password that rclone opens it with.
+pub const RCLONE_CONFIG_PASS: &str = "RCLONE_CONFIG_PASS";
 /// The secret of a slot that `key add` writes.
 pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
 /// Where this program remembers between two runs.
