@@ -2,7 +2,8 @@
 
 use super::args::Access;
 use crate::config::{
-    ConfigError, Environment, Mistake, RemoteOptions, names_rclone_crypt, read_rclone_crypt, read_remote, read_unlock,
+    ConfigError, Environment, Mistake, RemoteOptions, is_root, names_rclone_crypt, read_encrypted_path, read_rclone_crypt,
+    read_remote, read_unlock,
 };
 use crate::contract::env;
 use crate::fault::Report;
@@ -46,8 +47,11 @@ impl Frame {
     /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
     pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
         let environment = self.beside_file(access)?;
-        let remote = read_remote(&environment, &access.params)
-            .and_then(|options| Ok((limited(options.at(remote_path)?, access), options)));
+        let remote = read_remote(&environment, &access.params).and_then(|options| {
+            let wrapped = if is_root(remote_path) { read_encrypted_path(&environment, &access.enc_params)? } else { None };
+            let config = options.at(wrapped.as_deref().unwrap_or(remote_path))?;
+            Ok((limited(config, access), options))
+        });
         let key = read_unlock(&environment, &access.enc_params).and_then(|unlock| {
             let key = unlock.secret.as_ref().map(|source| unlocker(&source.read()?, env::ENCRYPTED_PREFIX)).transpose()?;
             Ok((key, unlock))

@@ -27,6 +27,11 @@ pub(super) fn root(raw: &RawRemote, check: &mut Check<'_>) -> PathBuf {
     })
 }
 
+/// Whether a remote path says nothing, as the default of `-d` and `-s` does.
+pub fn is_root(remote_path: &str) -> bool {
+    names(remote_path).is_some_and(|names| names.is_empty())
+}
+
 /// The names of a remote path: `/` between them, empty and `.` ones left out. `None` when one is `..` or unprintable.
 pub(super) fn names(remote_path: &str) -> Option<Vec<&str>> {
     let names: Vec<&str> = remote_path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();

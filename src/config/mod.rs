@@ -20,8 +20,9 @@ mod words;
 
 pub use at::{At, AtError, parse_at};
 pub use environment::Environment;
+pub use local::is_root;
 pub use mistakes::{ConfigError, Mistake};
-pub use rclone_crypt::{RcloneCryptOptions, names_rclone_crypt, read_rclone_crypt};
+pub use rclone_crypt::{RcloneCryptOptions, names_rclone_crypt, read_encrypted_path, read_rclone_crypt};
 pub use remote::{RemoteOptions, read_remote};
 pub use unlock::{KeySource, Unlock, read_new_key, read_unlock};
 pub use words::{WordError, parse_boolean, parse_span};

@@ -45,7 +45,7 @@ pub fn read_rclone_crypt(environment: &Environment, params: &[String]) -> Result
         check.warnings.push(format!("options of rclone crypt, without effect on reading: {}", idle.join(", ")));
     }
     let is_named = kind(&raw, &mut check);
-    let remote_path = remote_path(&raw, &mut check);
+    let remote_path = remote_path(raw.remote.as_deref(), &mut check);
     let crypt = crypt(&raw, &mut check);
     check.finish(|warnings| Some(RcloneCryptOptions { crypt, remote_path, is_named, warnings }))
 }
@@ -53,6 +53,15 @@ pub fn read_rclone_crypt(environment: &Environment, params: &[String]) -> Result
 /// Whether a flag or variable says that rclone crypt wrote the data; a vault is not looked for then.
 pub fn names_rclone_crypt(environment: &Environment, params: &[String]) -> bool {
     environment.options(env::ENCRYPTED_PREFIX, params, &mut Mistakes::default(), &[env::RCLONE_CRYPT]).has("type")
+}
+
+/// The path in `ENCRYPTED_REMOTE`, for a command line that names none: the predecessor took it from there.
+pub fn read_encrypted_path(environment: &Environment, params: &[String]) -> Result<Option<String>, ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let options = environment.options(env::ENCRYPTED_PREFIX, params, &mut mistakes, &[env::RCLONE_CRYPT]);
+    let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets: Vec::new() };
+    let path = remote_path(options.value("remote"), &mut check);
+    check.finish(|_| path)
 }
 
 fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
@@ -64,8 +73,8 @@ fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
 }
 
 /// The path behind `remote:`, the name that upstream gives the remote of `REMOTE_*`.
-fn remote_path(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> Option<String> {
-    let given = raw.remote.as_deref()?;
+fn remote_path(given: Option<&str>, check: &mut Check<'_>) -> Option<String> {
+    let given = given?;
     let hint = format!("write {SECTION_REMOTE}:BUCKET/PATH; the rest of the remote is set by REMOTE_*");
     let Some((SECTION_REMOTE, path)) = given.split_once(':') else {
         check.wrong("remote", format!("is {}, which does not begin with {SECTION_REMOTE}:", check.shown(given)), hint);
