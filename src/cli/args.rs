@@ -22,7 +22,7 @@ use std::time::Duration;
 /// unavailable, 6 another writer took over, 7 stored data is corrupt, 8 local volume failed, 9 stopped with work left.
 #[derive(Debug, Parser)]
 #[command(name = "volume-syncing-controller", version, max_term_width = 120)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, args_override_self = true)]
 pub struct Cli {
     /// Write log lines as JSON to stderr
     #[arg(long, global = true, help_heading = "Log", env = env::LOG_JSON, value_name = "BOOL", default_value = "false")]
@@ -55,6 +55,7 @@ pub enum Command {
     #[command(subcommand)]
     Key(Key),
     /// Print a completion script for a shell
+    #[command(alias = "completion")]
     Completions(Completions),
 }
 

@@ -57,6 +57,9 @@ fn booleans_take_every_form_of_the_predecessor() {
     assert!(restore("-n").force_delete_local_dir);
     assert!(push("-f").force_even_if_remote_would_be_cleared);
     assert!(push("--accept-rollback").state.accept_rollback);
+    for (flags, verbose) in [("-xvf", true), ("-v=f", false), ("-v=T", true), ("--verbose=0", false), ("-v -v=False", false)] {
+        assert_eq!(push(flags).verbose, verbose, "{flags}");
+    }
     let message = parse("sync-to-remote --no-delete=perhaps").unwrap_err().to_string();
     assert!(message.contains("expected true or false (also 1/0, yes/no, y/n)"), "{message}");
 }
@@ -119,7 +122,9 @@ fn every_verb_is_reachable() {
     assert!(matches!(parse("key remove -d b 2").unwrap(), Command::Key(Key::Remove(args)) if args.slot == "2"));
     assert!(matches!(parse("key list -d b --json").unwrap(), Command::Key(Key::List(args)) if args.json));
     assert!(matches!(parse("key export-kit -d b").unwrap(), Command::Key(Key::ExportKit(args)) if args.dst == "b"));
-    assert!(matches!(parse("completions bash").unwrap(), Command::Completions(_)));
+    for word in ["completions", "completion"] {
+        assert!(matches!(parse(&format!("{word} bash")).unwrap(), Command::Completions(_)));
+    }
 }
 
 #[test]
