@@ -2,7 +2,7 @@
 
 use super::args::Access;
 use crate::config::{
-    ConfigError, Environment, Mistake, RemoteOptions, is_root, names_rclone_crypt, read_encrypted_path, read_rclone_crypt,
+    ConfigError, Environment, Mistake, RemoteOptions, is_same_path, names_rclone_crypt, read_encrypted_path, read_rclone_crypt,
     read_remote, read_unlock,
 };
 use crate::contract::env;
@@ -47,8 +47,9 @@ impl Frame {
     /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
     pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
         let environment = self.beside_file(access)?;
+        let is_given = !is_same_path(remote_path, "/");
         let remote = read_remote(&environment, &access.params).and_then(|options| {
-            let wrapped = if is_root(remote_path) { read_encrypted_path(&environment, &access.enc_params)? } else { None };
+            let wrapped = if is_given { None } else { read_encrypted_path(&environment, &access.enc_params)? };
             let config = options.at(wrapped.as_deref().unwrap_or(remote_path))?;
             Ok((limited(config, access), options))
         });
@@ -57,6 +58,10 @@ impl Frame {
             Ok((key, unlock))
         });
         let ((config, options), (unlocker, unlock)) = both(remote, key)?;
+        let wrapped = read_encrypted_path(&environment, &access.enc_params).ok().flatten();
+        if wrapped.is_some_and(|path| is_given && !is_same_path(&path, remote_path)) {
+            tracing::warn!("the vault lies where the command line says; {}REMOTE names another path", env::ENCRYPTED_PREFIX);
+        }
         // The predecessor wrote that file and removed it: where there is one, somebody means it to be read.
         if let Some(path) = self.named_file(access).filter(|path| !access.no_template && path.is_file()) {
             tracing::warn!("{} is not read: --no-template takes the remote from it", path.display());
@@ -107,7 +112,7 @@ impl Frame {
             Ok(None) | Err(_) => return Ok(None),
         };
         options.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
-        let path = options.remote_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(remote_path);
+        let path = options.remote_path.as_deref().filter(|path| !is_same_path(path, "/")).unwrap_or(remote_path);
         let remote = read_remote(&environment, &access.params)?;
         let bucket = Bucket::connect(&limited(remote.at(path)?, access))?;
         Ok(Some(CryptSource { bucket, options: options.crypt, is_named: options.is_named }))

@@ -27,9 +27,9 @@ pub(super) fn root(raw: &RawRemote, check: &mut Check<'_>) -> PathBuf {
     })
 }
 
-/// Whether a remote path says nothing, as the default of `-d` and `-s` does.
-pub fn is_root(remote_path: &str) -> bool {
-    names(remote_path).is_some_and(|names| names.is_empty())
+/// Whether two remote paths are one. `/`, `./` and nothing are, too.
+pub fn is_same_path(one: &str, other: &str) -> bool {
+    names(one).is_some_and(|one| Some(one) == names(other))
 }
 
 /// The names of a remote path: `/` between them, empty and `.` ones left out. `None` when one is `..` or unprintable.

@@ -20,7 +20,7 @@ mod words;
 
 pub use at::{At, AtError, parse_at};
 pub use environment::Environment;
-pub use local::is_root;
+pub use local::is_same_path;
 pub use mistakes::{ConfigError, Mistake};
 pub use rclone_crypt::{RcloneCryptOptions, names_rclone_crypt, read_encrypted_path, read_rclone_crypt};
 pub use remote::{RemoteOptions, read_remote};

@@ -84,7 +84,9 @@ fn remote_path(given: Option<&str>, check: &mut Check<'_>) -> Option<String> {
     if names.is_none() {
         check.wrong("remote", "must not hold '..' or control characters", hint);
     }
-    names.map(|names| names.join("/"))
+    // In a folder of this machine, rclone tells paths from the root from others.
+    let start = if path.starts_with('/') { "/" } else { "" };
+    names.map(|names| format!("{start}{}", names.join("/")))
 }
 
 /// The reader's options; what is wrong is noted in `check` and its value is rclone's default.
@@ -200,7 +202,7 @@ mod tests {
             ("ENCRYPTED_FILENAME_ENCRYPTION", "obfuscate"),
             ("ENCRYPTED_PASSWORD", POTATO),
         ]);
-        assert_eq!(options.remote_path.as_deref(), Some("bucket/some/path"));
+        assert_eq!(options.remote_path.as_deref(), Some("/bucket/some/path"));
         let path = RcloneCrypt::new(&options.crypt).unwrap().path("!.made up").unwrap();
         assert_eq!(path.to_string(), "made up");
     }

@@ -88,7 +88,7 @@ fn read(environment: &Environment, params: &[String], prefix: &str) -> Result<Un
         check.mistakes.add(options.variable("password"), problem, "keep one of them");
     }
     // Whoever names any of these believes that the data is encrypted: never fall back to the plain layout.
-    let wanted = !idle.is_empty() || options.is_empty("password") || options.is_empty("password_file");
+    let wanted = !idle.is_empty() || options.has("remote") || options.is_empty("password") || options.is_empty("password_file");
     if wanted && !options.has("password") && !options.has("password_file") {
         let hint = format!("set it, or {}_FILE; for no encryption remove every {prefix}* option", options.variable("password"));
         check.mistakes.add(options.variable("password"), "is empty or missing although encryption is asked for", hint);

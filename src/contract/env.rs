@@ -227,7 +227,7 @@ pub const PROVIDERS: &[&str] = &[
 ];
 
 /// Options of the encryption that have an effect.
-pub const ENCRYPTED: &[&str] = &["password", "password_file"];
+pub const ENCRYPTED: &[&str] = &["password", "password_file", "remote"];
 /// Options of rclone crypt: accepted with a warning, without effect on a vault.
 pub const ENCRYPTED_IDLE: &[&str] = &[
     "description",
@@ -238,7 +238,6 @@ pub const ENCRYPTED_IDLE: &[&str] = &[
     "pass_bad_blocks",
     "password2",
     "password2_file",
-    "remote",
     "server_side_across_configs",
     "show_mapping",
     "strict_names",
