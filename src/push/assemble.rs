@@ -5,7 +5,7 @@ use super::PushError;
 use super::batch::Captured;
 use super::capture::Index;
 use super::pipeline::{Outbox, PackIdentity};
-use super::spool::SpoolReader;
+use super::spool::ChangeReader;
 use crate::disk::StateFile;
 use crate::plan::{Deletes, HoldReason, Side, side};
 use crate::runtime::limits;
@@ -26,7 +26,7 @@ pub struct Assembly {
     /// Under whose names.
     pub identity: PackIdentity,
     /// The changes.
-    pub spool: SpoolReader,
+    pub spool: ChangeReader,
     /// The index before.
     pub index: Option<Index>,
     /// Where the index after goes.

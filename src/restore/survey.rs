@@ -1,7 +1,7 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::RestoreError;
-use crate::disk::{Scan, StateFile, Volume, stamp_of};
+use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
@@ -12,11 +12,10 @@ use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_inde
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use crate::vault::tree::{Tally, TreeReader};
-use crate::vault::wire::Reader;
+use crate::vault::wire::{FormatError, Reader};
 use std::collections::HashSet;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::BufReader;
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 /// What is to be done for one wanted entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,58 +28,38 @@ pub enum Step {
     Keep,
 }
 
-/// The steps in path order: in memory while they are few, then in a temporary file.
-pub struct Steps {
-    file: BufWriter<SpooledTempFile>,
-    count: u64,
+impl Step {
+    /// As a byte of a temporary file.
+    pub fn of_byte(byte: u8) -> Option<Step> {
+        [Step::Place, Step::Adjust, Step::Keep].into_iter().find(|step| *step as u8 == byte)
+    }
 }
 
-impl Steps {
-    fn new(spill: &Path) -> Steps {
-        Steps { file: BufWriter::with_capacity(64 << 10, tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill)), count: 0 }
-    }
+/// Steps being written, in path order.
+pub struct Steps(Spool);
 
+impl Steps {
     fn push(&mut self, step: Step, indexed: &Indexed) -> Result<(), IndexError> {
-        let mut out = vec![0; 4];
-        out.push(step as u8);
+        let mut out = vec![step as u8];
         put_indexed(&mut out, &[], indexed);
-        let length = (out.len() - 4) as u32;
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
-        Ok(self.file.write_all(&out)?)
+        Ok(self.0.push(&out)?)
     }
 
     /// Turns to reading.
     pub fn read(self) -> Result<StepReader, IndexError> {
-        let mut file = self.file.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(StepReader { input: BufReader::with_capacity(64 << 10, file), left: self.count })
+        Ok(StepReader(self.0.read()?))
     }
 }
 
-/// Reads the steps, once.
-pub struct StepReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Steps being read, once.
+pub struct StepReader(SpoolReader);
 
 impl StepReader {
     /// The next step.
     pub fn next(&mut self) -> Result<Option<(Step, Indexed)>, IndexError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
         let mut reader = Reader::new(&bytes);
-        let step = match reader.byte("a step")? {
-            0 => Step::Place,
-            1 => Step::Adjust,
-            _ => Step::Keep,
-        };
+        let step = Step::of_byte(reader.byte("a step")?).ok_or(FormatError::Invalid("a step has an unknown kind"))?;
         Ok(Some((step, read_indexed(&mut reader, &[])?)))
     }
 }
@@ -140,7 +119,7 @@ impl Surveyor {
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey {
-            steps: Steps::new(spill),
+            steps: Steps(Spool::new(spill)),
             state: State::default(),
             extra: Vec::new(),
             local: 0,

@@ -160,7 +160,7 @@ async fn execute(
     let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh && survey.kept == 0, owners: request.owners })?;
     request.progress.set_totals(survey.place, survey.bytes);
     let mut filler = Filler::new(request, from, local, placer.clone(), stop);
-    let mut steps = survey.steps.read().map_err(PlainError::Io)?;
+    let mut steps = survey.steps.read()?;
     let header = header(&plan.receipt);
     let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
     while let Some(lines) = filler.window(&mut steps).await? {

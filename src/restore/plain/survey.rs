@@ -2,67 +2,43 @@
 
 use super::super::RestoreError;
 use super::super::survey::Step;
-use crate::disk::{Scan, StateFile, Volume, stamp_of};
+use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node, parse_line, put_line};
 use crate::plain::manifest::LineReader;
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
-use crate::runtime::{Stop, limits};
+use crate::runtime::Stop;
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
 use crate::tree::{FileType, Filter, Found, RelPath};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
-/// The steps in path order: in memory while they are few, then in a temporary file.
-pub struct Steps {
-    file: BufWriter<SpooledTempFile>,
-    count: u64,
-}
+/// Steps being written, in path order.
+pub struct Steps(Spool);
 
 impl Steps {
-    fn push(&mut self, step: Step, line: &Line) -> io::Result<()> {
-        let mut out = vec![0; 4];
-        out.push(step as u8);
+    fn push(&mut self, step: Step, line: &Line) -> Result<(), PlainError> {
+        let mut out = vec![step as u8];
         put_line(&mut out, line, true);
-        let length = (out.len() - 4) as u32;
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
-        self.file.write_all(&out)
+        Ok(self.0.push(&out)?)
     }
 
     /// Turns to reading.
-    pub fn read(self) -> io::Result<StepReader> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(StepReader { input: BufReader::with_capacity(64 << 10, file), left: self.count })
+    pub fn read(self) -> Result<StepReader, PlainError> {
+        Ok(StepReader(self.0.read()?))
     }
 }
 
-/// Reads the steps, once.
-pub struct StepReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Steps being read, once.
+pub struct StepReader(SpoolReader);
 
 impl StepReader {
     /// The next step.
-    pub fn next(&mut self) -> io::Result<Option<(Step, Line)>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
-        let step = match bytes.first() {
-            Some(0) => Step::Place,
-            Some(1) => Step::Adjust,
-            _ => Step::Keep,
-        };
-        let line = parse_line(bytes.get(1..).unwrap_or_default()).map_err(io::Error::other)?;
-        Ok(Some((step, line)))
+    pub fn next(&mut self) -> Result<Option<(Step, Line)>, PlainError> {
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
+        let (step, line) = bytes.split_first().ok_or_else(|| io::Error::other("a step is empty"))?;
+        let step = Step::of_byte(*step).ok_or_else(|| io::Error::other("a step has an unknown kind"))?;
+        Ok(Some((step, parse_line(line).map_err(io::Error::other)?)))
     }
 }
 
@@ -105,9 +81,8 @@ impl Surveyor {
         mut old: Option<LineReader<StateFile>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
-        let file = BufWriter::with_capacity(64 << 10, tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill));
         let mut survey = Survey {
-            steps: Steps { file, count: 0 },
+            steps: Steps(Spool::new(spill)),
             extra: Vec::new(),
             local: 0,
             place: 0,
@@ -134,7 +109,7 @@ impl Surveyor {
                 // The trace of a deleted file goes into the next index; what is here is not wanted.
                 (line, here) => {
                     if let Some(line) = line {
-                        survey.steps.push(Step::Keep, &line).map_err(PlainError::Io)?;
+                        survey.steps.push(Step::Keep, &line)?;
                     }
                     if let Some(here) = here {
                         advance(&mut old, &mut known, &here.path)?;
@@ -170,7 +145,7 @@ impl Surveyor {
         } else {
             survey.kept += 1;
         }
-        Ok(survey.steps.push(step, &line).map_err(PlainError::Io)?)
+        Ok(survey.steps.push(step, &line)?)
     }
 
     /// What to do where something is already: nothing when it is known to be as wanted, or when local data wins; else its
