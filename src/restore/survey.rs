@@ -1,11 +1,12 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::RestoreError;
+use super::findings::{Cost, Findings};
 use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
-use crate::tree::{Completeness, FileType, Filter, Found, RelPath};
+use crate::tree::{FileType, Filter, Found, RelPath};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
 use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
@@ -70,24 +71,8 @@ pub struct Survey {
     pub steps: Steps,
     /// Totals of the whole wanted tree.
     pub state: State,
-    /// Local entries that are not wanted, parents before children.
-    pub extra: Vec<(RelPath, FileType)>,
-    /// Local entries in all.
-    pub local: u64,
-    /// Whether the volume could be listed whole.
-    pub completeness: Completeness,
-    /// Entries to place.
-    pub place: u64,
-    /// Bytes to write: neither holes nor a file's second name cost any.
-    pub bytes: u64,
-    /// Bytes on disk of what is replaced before it is written again.
-    pub replaced: u64,
-    /// Bytes on disk of what is not wanted.
-    pub extra_bytes: u64,
-    /// Entries kept or adjusted.
-    pub kept: u64,
-    /// Unfinished files of a killed restore.
-    pub leftovers: Vec<RelPath>,
+    /// What it counted.
+    pub findings: Findings,
 }
 
 /// The index of what the volume held, read beside it.
@@ -105,6 +90,8 @@ pub struct Surveyor {
     pub action: RestoreAction,
     /// All in the volume is a restore's: files are replaced in place.
     pub fresh: bool,
+    /// Local entries that are not wanted are removed.
+    pub removing: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -118,19 +105,7 @@ impl Surveyor {
         mut old: Option<OldIndex>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
-        let mut survey = Survey {
-            steps: Steps(Spool::new(spill)),
-            state: State::default(),
-            extra: Vec::new(),
-            local: 0,
-            completeness: Completeness::Whole,
-            place: 0,
-            bytes: 0,
-            replaced: 0,
-            extra_bytes: 0,
-            kept: 0,
-            leftovers: Vec::new(),
-        };
+        let mut survey = Survey { steps: Steps(Spool::new(spill)), state: State::default(), findings: Findings::default() };
         let mut tally = Tally::default();
         let mut groups = HashSet::new();
         let mut known: Option<Indexed> = None;
@@ -141,23 +116,23 @@ impl Surveyor {
             let here = if side == Side::Left { None } else { found.take() };
             if side == Side::Right {
                 if let Some(here) = here {
-                    survey.local += 1;
+                    survey.findings.local += 1;
                     advance(&mut old, &mut known, &here.path)?;
                     let before = known.as_ref().filter(|known| known.entry.path == here.path);
-                    if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                        survey.extra_bytes += here.allocated;
-                        survey.extra.push((here.path, here.file_type));
+                    let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
+                    if self.removing && goes {
+                        survey.findings.remove(here);
                     }
                 }
             } else if let Some(entry) = wanted.take() {
                 tally.add(self.vault.keys(), &entry);
-                survey.local += u64::from(here.is_some());
+                survey.findings.local += u64::from(here.is_some());
                 if self.filter.admits(&entry.path) {
                     advance(&mut old, &mut known, &entry.path)?;
                     let before = known.as_ref().filter(|known| known.entry.path == entry.path);
                     let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
-                    let bytes = if first { stored_bytes(&entry.node) } else { 0 };
-                    self.step(entry, here, before, bytes, &mut survey)?;
+                    let cost = if first { cost(&entry.node) } else { Cost::default() };
+                    self.step(entry, here, before, cost, &mut survey)?;
                 }
                 wanted = wait_blocking(tree.next())?;
             }
@@ -166,10 +141,7 @@ impl Surveyor {
             }
         }
         survey.state = tally.state;
-        if let Some(scan) = scan {
-            survey.completeness = scan.completeness();
-            survey.leftovers = scan.leftovers().to_vec();
-        }
+        survey.findings.leftovers = scan.map_or_else(Vec::new, |scan| scan.leftovers().to_vec());
         Ok(survey)
     }
 
@@ -178,21 +150,14 @@ impl Surveyor {
         entry: Entry,
         found: Option<Found>,
         before: Option<&Indexed>,
-        bytes: u64,
+        cost: Cost,
         survey: &mut Survey,
     ) -> Result<(), RestoreError> {
         let (step, stamp, blocks) = match &found {
             None => (Step::Place, None, Vec::new()),
             Some(found) => self.compare(&entry, found, before)?,
         };
-        match step {
-            Step::Place => {
-                survey.place += 1;
-                survey.bytes += bytes;
-                survey.replaced += found.as_ref().filter(|_| self.fresh).map_or(0, |found| found.allocated);
-            }
-            Step::Adjust | Step::Keep => survey.kept += 1,
-        }
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
         Ok(survey.steps.push(step, &Indexed { entry, stamp, blocks })?)
     }
 
@@ -254,15 +219,16 @@ impl Surveyor {
     }
 }
 
-/// The bytes of a file that are not holes.
-fn stored_bytes(node: &Node) -> u64 {
-    match node {
+/// What is written of a file: not its holes.
+fn cost(node: &Node) -> Cost {
+    let bytes = match node {
         Node::File { size, content: Content::Blocks { log2_block, runs }, .. } => {
             let holes = blocks_of(runs).iter().filter(|block| block.is_none()).count() as u64;
             size.saturating_sub(holes << log2_block)
         }
         node => node.size(),
-    }
+    };
+    Cost { bytes, needed: bytes }
 }
 
 /// Whether a local entry is what the index says.

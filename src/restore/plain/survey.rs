@@ -1,6 +1,7 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::super::RestoreError;
+use super::super::findings::{Cost, Findings};
 use super::super::survey::Step;
 use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plain::error::PlainError;
@@ -10,6 +11,7 @@ use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
 use crate::runtime::Stop;
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
 use crate::tree::{FileType, Filter, Found, RelPath};
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -46,18 +48,8 @@ impl StepReader {
 pub struct Survey {
     /// The steps.
     pub steps: Steps,
-    /// Local entries that are not wanted, parents before children.
-    pub extra: Vec<(RelPath, FileType)>,
-    /// Local entries in all.
-    pub local: u64,
-    /// Entries to place.
-    pub place: u64,
-    /// Bytes to write.
-    pub bytes: u64,
-    /// Entries kept or adjusted.
-    pub kept: u64,
-    /// Unfinished files of a killed restore.
-    pub leftovers: Vec<RelPath>,
+    /// What it counted.
+    pub findings: Findings,
 }
 
 /// What is compared.
@@ -68,6 +60,10 @@ pub struct Surveyor {
     pub filter: Filter,
     /// Why we restore.
     pub action: RestoreAction,
+    /// All in the volume is a restore's: files are replaced in place.
+    pub fresh: bool,
+    /// Local entries that are not wanted are removed.
+    pub removing: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -81,15 +77,8 @@ impl Surveyor {
         mut old: Option<LineReader<StateFile>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
-        let mut survey = Survey {
-            steps: Steps(Spool::new(spill)),
-            extra: Vec::new(),
-            local: 0,
-            place: 0,
-            bytes: 0,
-            kept: 0,
-            leftovers: Vec::new(),
-        };
+        let mut survey = Survey { steps: Steps(Spool::new(spill)), findings: Findings::default() };
+        let mut groups = HashSet::new();
         let mut known: Option<Line> = None;
         let mut wanted = tree.next()?;
         let mut found = next_found(&mut scan)?;
@@ -97,13 +86,15 @@ impl Surveyor {
             self.stop.check()?;
             let here = if side == Side::Left { None } else { found.take() };
             let line = if side == Side::Right { None } else { wanted.take() };
-            survey.local += u64::from(here.is_some());
+            survey.findings.local += u64::from(here.is_some());
             match (line, here) {
                 (Some(line), here) if line.file_type().is_some() => {
                     if self.filter.admits(&line.path) {
                         advance(&mut old, &mut known, &line.path)?;
                         let before = known.as_ref().filter(|known| known.path == line.path);
-                        self.step(line, here, before, &mut survey)?;
+                        let first = line.group.as_ref().is_none_or(|group| groups.insert(group.clone()));
+                        let cost = if first { cost(&line) } else { Cost::default() };
+                        self.step(line, here, before, cost, &mut survey)?;
                     }
                 }
                 // The trace of a deleted file goes into the next index; what is here is not wanted.
@@ -114,8 +105,9 @@ impl Surveyor {
                     if let Some(here) = here {
                         advance(&mut old, &mut known, &here.path)?;
                         let before = known.as_ref().filter(|known| known.path == here.path);
-                        if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                            survey.extra.push((here.path, here.file_type));
+                        let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
+                        if self.removing && goes {
+                            survey.findings.remove(here);
                         }
                     }
                 }
@@ -127,24 +119,24 @@ impl Surveyor {
                 wanted = tree.next()?;
             }
         }
-        if let Some(scan) = scan {
-            survey.leftovers = scan.leftovers().to_vec();
-        }
+        survey.findings.leftovers = scan.map_or_else(Vec::new, |scan| scan.leftovers().to_vec());
         Ok(survey)
     }
 
-    fn step(&self, mut line: Line, found: Option<Found>, before: Option<&Line>, survey: &mut Survey) -> Result<(), RestoreError> {
+    fn step(
+        &self,
+        mut line: Line,
+        found: Option<Found>,
+        before: Option<&Line>,
+        cost: Cost,
+        survey: &mut Survey,
+    ) -> Result<(), RestoreError> {
         let step = match &found {
             None => Step::Place,
             Some(found) => self.compare(&line, found, before)?,
         };
         line.stamp = before.and_then(|before| before.stamp).filter(|_| step == Step::Keep);
-        if step == Step::Place {
-            survey.place += 1;
-            survey.bytes += line.size();
-        } else {
-            survey.kept += 1;
-        }
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
         Ok(survey.steps.push(step, &line)?)
     }
 
@@ -190,6 +182,12 @@ impl Surveyor {
         }
         Ok((file.stamp()? == stamp_of(found)).then(|| digest.finish()))
     }
+}
+
+/// What is written of a file. How much of one with holes takes room on the disk is not recorded: it is not refused for
+/// that.
+fn cost(line: &Line) -> Cost {
+    Cost { bytes: line.size(), needed: if line.sparse { 0 } else { line.size() } }
 }
 
 /// Whether a local entry is what the index says.
