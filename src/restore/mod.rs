@@ -9,12 +9,14 @@ mod findings;
 mod outcome;
 mod pipeline;
 mod plain;
+mod recorded;
 mod survey;
 
 pub use outcome::Outcome;
 
 use self::pipeline::{Filler, stamp};
-use self::survey::{Survey, Surveyor, count_local_changes};
+use self::recorded::count_local_changes;
+use self::survey::{Survey, Surveyor};
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root};
 use crate::fault::{Fault, Kind};
 use crate::plain::error::PlainError;
@@ -320,15 +322,14 @@ async fn facts(
     let mut local_changes = 0;
     if let (Some(receipt), false) = (&memory.receipt, volume_empty) {
         let index = memory.index(receipt.tree_seq)?;
-        let scan = Scan::start(&local.volume, scan_options(local, Filter::default()))?;
-        let stop = stop.clone();
-        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+        local_changes = count_local_changes(walk(local, Filter::default())?, index, stop).await?;
     }
     Ok(RestoreFacts { volume_empty, interrupted, seen, wanted, same_tree, local_changes, latest: point.is_none() })
 }
 
-fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
-    ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() }
+/// Begins a walk through the volume.
+fn walk(local: &Local, filter: Filter) -> Result<Scan, DiskError> {
+    Scan::start(&local.volume, ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() })
 }
 
 /// The volume stays as it is; a wanted claim is taken all the same.
@@ -401,7 +402,7 @@ async fn survey(
 ) -> Result<Survey, RestoreError> {
     let tree = point.tree(&memory.vault, stop).await?;
     let empty = local.volume.is_empty(&local.reserved)?;
-    let scan = if empty { None } else { Some(Scan::start(&local.volume, scan_options(local, request.filter.clone()))?) };
+    let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let old = match &memory.receipt {
         Some(receipt) => memory.index(receipt.tree_seq)?,
         None => None,

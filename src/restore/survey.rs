@@ -2,20 +2,20 @@
 
 use super::RestoreError;
 use super::findings::{Cost, Findings};
-use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
-use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use super::recorded::{Index, OldIndex, is_as_recorded, is_to_go, next_found};
+use crate::disk::{Scan, Spool, SpoolReader, Volume, stamp_of};
+use crate::plan::{RestoreAction, Side, side};
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
-use crate::tree::{FileType, Filter, Found, RelPath};
+use crate::tree::{FileType, Filter, Found};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
-use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
+use crate::vault::index::{IndexError, Indexed, LocalStamp, put_indexed, read_indexed};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use crate::vault::tree::{Tally, TreeReader};
 use crate::vault::wire::{FormatError, Reader};
 use std::collections::HashSet;
-use std::io::BufReader;
 use std::path::Path;
 
 /// What is to be done for one wanted entry.
@@ -75,9 +75,6 @@ pub struct Survey {
     pub findings: Findings,
 }
 
-/// The index of what the volume held, read beside it.
-pub type OldIndex = IndexReader<BufReader<StateFile>>;
-
 /// What is compared.
 pub struct Surveyor {
     /// The vault.
@@ -102,13 +99,13 @@ impl Surveyor {
         self,
         mut tree: TreeReader,
         mut scan: Option<Scan>,
-        mut old: Option<OldIndex>,
+        index: Option<impl Index<Line = Indexed>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey { steps: Steps(Spool::new(spill)), state: State::default(), findings: Findings::default() };
         let mut tally = Tally::default();
         let mut groups = HashSet::new();
-        let mut known: Option<Indexed> = None;
+        let mut old = OldIndex::new(index);
         let mut wanted = wait_blocking(tree.next())?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
@@ -117,10 +114,8 @@ impl Surveyor {
             if side == Side::Right {
                 if let Some(here) = here {
                     survey.findings.local += 1;
-                    advance(&mut old, &mut known, &here.path)?;
-                    let before = known.as_ref().filter(|known| known.entry.path == here.path);
-                    let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
-                    if self.removing && goes {
+                    let before = old.at(&here.path)?;
+                    if self.removing && is_to_go(self.action, &here, before) {
                         survey.findings.remove(here);
                     }
                 }
@@ -128,8 +123,7 @@ impl Surveyor {
                 tally.add(self.vault.keys(), &entry);
                 survey.findings.local += u64::from(here.is_some());
                 if self.filter.admits(&entry.path) {
-                    advance(&mut old, &mut known, &entry.path)?;
-                    let before = known.as_ref().filter(|known| known.entry.path == entry.path);
+                    let before = old.at(&entry.path)?;
                     let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
                     let cost = if first { cost(&entry.node) } else { Cost::default() };
                     self.step(entry, here, before, cost, &mut survey)?;
@@ -229,71 +223,4 @@ fn cost(node: &Node) -> Cost {
         node => node.size(),
     };
     Cost { bytes, needed: bytes }
-}
-
-/// Whether a local entry is what the index says.
-pub fn is_as_recorded(found: &Found, before: &Indexed) -> bool {
-    let node = &before.entry.node;
-    let facts = Known {
-        file_type: node.file_type(),
-        attributes: &before.entry.attributes,
-        size: node.size(),
-        // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.map_or(Some((found.identity.ctime, found.identity.inode)), |stamp| Some((stamp.ctime, stamp.inode))),
-    };
-    judge(found, &facts) == Verdict::Unchanged
-}
-
-/// Whether a local entry that is not wanted came from the vault and nobody has changed it since. A directory's times move
-/// with its content, and one that holds anything else is not removed.
-fn was_ours(found: &Found, before: &Indexed) -> bool {
-    let directories = found.file_type == FileType::Directory && before.entry.node == Node::Directory;
-    directories || is_as_recorded(found, before)
-}
-
-/// Counts local entries that differ from what the index says: changes that were never pushed.
-pub fn count_local_changes(scan: Scan, mut old: Option<OldIndex>, stop: &Stop) -> Result<u64, RestoreError> {
-    let mut scan = Some(scan);
-    let mut changes = 0;
-    let mut found = next_found(&mut scan)?;
-    let mut known = next_known(&mut old)?;
-    while let Some(side) = side(found.as_ref().map(|f| &f.path), known.as_ref().map(|k| &k.entry.path)) {
-        stop.check()?;
-        let (here, before) = match side {
-            Side::Left => (found.take(), None),
-            Side::Right => (None, known.take()),
-            Side::Both => (found.take(), known.take()),
-        };
-        let same = matches!((&here, &before), (Some(here), Some(before)) if is_as_recorded(here, before));
-        changes += u64::from(!same);
-        if found.is_none() {
-            found = next_found(&mut scan)?;
-        }
-        if known.is_none() {
-            known = next_known(&mut old)?;
-        }
-    }
-    Ok(changes)
-}
-
-fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError> {
-    Ok(scan.as_mut().and_then(Iterator::next).transpose()?)
-}
-
-fn next_known(old: &mut Option<OldIndex>) -> Result<Option<Indexed>, RestoreError> {
-    match old {
-        Some(old) => Ok(old.next()?),
-        None => Ok(None),
-    }
-}
-
-fn advance(old: &mut Option<OldIndex>, known: &mut Option<Indexed>, path: &RelPath) -> Result<(), RestoreError> {
-    while known.as_ref().is_none_or(|known| known.entry.path < *path) {
-        *known = next_known(old)?;
-        if known.is_none() {
-            *old = None;
-            return Ok(());
-        }
-    }
-    Ok(())
 }

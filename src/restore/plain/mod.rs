@@ -7,9 +7,10 @@ mod survey;
 
 use self::fill::Filler;
 use self::gather::gather;
-use self::survey::{Survey, Surveyor, count_local_changes};
-use super::{CryptSource, Outcome, Restore, RestoreError};
-use crate::disk::{PlaceOptions, Placer, Scan, Volume};
+use self::survey::{Survey, Surveyor};
+use super::recorded::count_local_changes;
+use super::{CryptSource, Outcome, Restore, RestoreError, walk};
+use crate::disk::{PlaceOptions, Placer, Volume};
 use crate::plain::error::PlainError;
 use crate::plain::log::{Log, claim, look};
 use crate::plain::manifest::{Header, LineWriter, VERSION};
@@ -128,9 +129,7 @@ async fn facts(
     let mut local_changes = 0;
     if memory.receipt.is_some() && !volume_empty {
         let index = memory.index()?;
-        let scan = Scan::start(&local.volume, super::scan_options(local, Filter::default()))?;
-        let stop = stop.clone();
-        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+        local_changes = count_local_changes(walk(local, Filter::default())?, index, stop).await?;
     }
     let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
     let same_tree = memory.is_current(log) && gathered.edited + gathered.missing + gathered.foreign == 0;
@@ -214,8 +213,7 @@ async fn survey(
     stop: &Stop,
 ) -> Result<Survey, RestoreError> {
     let empty = local.volume.is_empty(&local.reserved)?;
-    let options = super::scan_options(local, request.filter.clone());
-    let scan = if empty { None } else { Some(Scan::start(&local.volume, options)?) };
+    let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let (wanted, index) = (gather::wanted(memory)?, memory.index()?);
     let surveyor = Surveyor {
         volume: local.volume.clone(),

@@ -2,15 +2,16 @@
 
 use super::super::RestoreError;
 use super::super::findings::{Cost, Findings};
+use super::super::recorded::{OldIndex, is_as_recorded, is_to_go, next_found};
 use super::super::survey::Step;
 use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node, parse_line, put_line};
 use crate::plain::manifest::LineReader;
-use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use crate::plan::{RestoreAction, Side, side};
 use crate::runtime::Stop;
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::tree::{FileType, Filter, Found, RelPath};
+use crate::tree::{FileType, Filter, Found};
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -74,12 +75,12 @@ impl Surveyor {
         self,
         mut tree: LineReader<StateFile>,
         mut scan: Option<Scan>,
-        mut old: Option<LineReader<StateFile>>,
+        index: Option<LineReader<StateFile>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey { steps: Steps(Spool::new(spill)), findings: Findings::default() };
         let mut groups = HashSet::new();
-        let mut known: Option<Line> = None;
+        let mut old = OldIndex::new(index);
         let mut wanted = tree.next()?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
@@ -90,8 +91,7 @@ impl Surveyor {
             match (line, here) {
                 (Some(line), here) if line.file_type().is_some() => {
                     if self.filter.admits(&line.path) {
-                        advance(&mut old, &mut known, &line.path)?;
-                        let before = known.as_ref().filter(|known| known.path == line.path);
+                        let before = old.at(&line.path)?;
                         let first = line.group.as_ref().is_none_or(|group| groups.insert(group.clone()));
                         let cost = if first { cost(&line) } else { Cost::default() };
                         self.step(line, here, before, cost, &mut survey)?;
@@ -103,10 +103,8 @@ impl Surveyor {
                         survey.steps.push(Step::Keep, &line)?;
                     }
                     if let Some(here) = here {
-                        advance(&mut old, &mut known, &here.path)?;
-                        let before = known.as_ref().filter(|known| known.path == here.path);
-                        let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
-                        if self.removing && goes {
+                        let before = old.at(&here.path)?;
+                        if self.removing && is_to_go(self.action, &here, before) {
                             survey.findings.remove(here);
                         }
                     }
@@ -146,7 +144,7 @@ impl Surveyor {
         if self.action == RestoreAction::Merge {
             return Ok(Step::Keep);
         }
-        let untouched = before.filter(|before| is_as_recorded(found, before));
+        let untouched = before.filter(|before| is_as_recorded(found, *before));
         if untouched.is_some_and(|before| before.is_same_entry(line)) {
             return Ok(Step::Keep);
         }
@@ -188,74 +186,4 @@ impl Surveyor {
 /// that.
 fn cost(line: &Line) -> Cost {
     Cost { bytes: line.size(), needed: if line.sparse { 0 } else { line.size() } }
-}
-
-/// Whether a local entry is what the index says.
-fn is_as_recorded(found: &Found, before: &Line) -> bool {
-    let Some(file_type) = before.file_type() else { return false };
-    let facts = Known {
-        file_type,
-        attributes: &before.attributes,
-        size: before.size(),
-        // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.or(Some((found.identity.ctime, found.identity.inode))),
-    };
-    judge(found, &facts) == Verdict::Unchanged
-}
-
-/// Whether a local entry that is not wanted came from the remote and nobody has changed it since. A directory's times move
-/// with its content, and one that holds anything else is not removed.
-fn was_ours(found: &Found, before: &Line) -> bool {
-    let directories = found.file_type == FileType::Directory && before.file_type() == Some(FileType::Directory);
-    directories || is_as_recorded(found, before)
-}
-
-/// Counts local entries that differ from what the index says: changes that were never pushed.
-pub fn count_local_changes(scan: Scan, mut old: Option<LineReader<StateFile>>, stop: &Stop) -> Result<u64, RestoreError> {
-    let mut scan = Some(scan);
-    let mut changes = 0;
-    let mut found = next_found(&mut scan)?;
-    let mut known = next_live(&mut old)?;
-    while let Some(side) = side(found.as_ref().map(|f| &f.path), known.as_ref().map(|k| &k.path)) {
-        stop.check()?;
-        let (here, before) = match side {
-            Side::Left => (found.take(), None),
-            Side::Right => (None, known.take()),
-            Side::Both => (found.take(), known.take()),
-        };
-        let same = matches!((&here, &before), (Some(here), Some(before)) if is_as_recorded(here, before));
-        changes += u64::from(!same);
-        if found.is_none() {
-            found = next_found(&mut scan)?;
-        }
-        if known.is_none() {
-            known = next_live(&mut old)?;
-        }
-    }
-    Ok(changes)
-}
-
-fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError> {
-    Ok(scan.as_mut().and_then(Iterator::next).transpose()?)
-}
-
-fn next_live(old: &mut Option<LineReader<StateFile>>) -> Result<Option<Line>, RestoreError> {
-    let Some(old) = old else { return Ok(None) };
-    loop {
-        match old.next()? {
-            Some(line) if line.file_type().is_none() => {}
-            next => return Ok(next),
-        }
-    }
-}
-
-fn advance(old: &mut Option<LineReader<StateFile>>, known: &mut Option<Line>, path: &RelPath) -> Result<(), RestoreError> {
-    while known.as_ref().is_none_or(|known| known.path < *path) {
-        *known = next_live(old)?;
-        if known.is_none() {
-            *old = None;
-            return Ok(());
-        }
-    }
-    Ok(())
 }
