@@ -4,7 +4,7 @@
 use super::PushError;
 use super::batch::Captured;
 use super::pipeline::{Outbox, PackIdentity};
-use super::spool::SpoolReader;
+use super::spool::ChangeReader;
 use crate::disk::StateFile;
 use crate::plan::{Deletes, HoldReason, Side, side};
 use crate::remote::LocalIndex;
@@ -27,7 +27,7 @@ pub struct Assembly {
     /// Under whose names.
     pub identity: PackIdentity,
     /// The changes.
-    pub spool: SpoolReader,
+    pub spool: ChangeReader,
     /// What the vault had where the changes are: all of it, or the parts that were looked at.
     pub index: Option<LocalIndex>,
     /// What becomes of the local index.

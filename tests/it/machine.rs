@@ -207,6 +207,13 @@ impl Machine {
         told(&self.run(&[&["remote-to-local-sync", "-s", self.path, "-d", target], more].concat()))
     }
 
+    /// The marker of a restore into the folder `target` that was not finished.
+    pub fn marker(&self) -> PathBuf {
+        let state = self.at("target/.vsc");
+        let folder = paths(&state).into_iter().find(|path| state.join(path).is_dir()).expect("a remote's folder");
+        state.join(folder).join("restoring")
+    }
+
     /// Writes a file of the folder `volume`.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.at("volume").join(name);
