@@ -7,6 +7,7 @@
 mod at;
 mod check;
 mod environment;
+mod heartbeat;
 mod local;
 mod mistakes;
 mod raw;
@@ -19,6 +20,7 @@ mod words;
 
 pub use at::{At, AtError, parse_at};
 pub use environment::Environment;
+pub use heartbeat::read_heartbeat;
 pub use mistakes::{ConfigError, Mistake};
 pub use rclone_crypt::{RcloneCryptOptions, read_rclone_crypt};
 pub use remote::{RemoteOptions, read_remote};

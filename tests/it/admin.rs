@@ -1,6 +1,7 @@
 //! How a running sidecar is watched and told: the health address, the control socket and the verbs that ask there, with a
 //! loop behind them that does what the test says.
 
+mod heartbeat;
 mod verbs;
 mod web;
 
