@@ -13,7 +13,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -25,10 +26,14 @@ pub struct Web {
 }
 
 impl Web {
-    /// Listens.
+    /// Listens. On `[::]` that means every address of the machine, also where it has no IPv6.
     pub async fn bind(address: SocketAddr) -> Result<Web, AdminError> {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })?;
+        let mut bound = TcpListener::bind(address).await;
+        let is_taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+        if bound.is_err() && !is_taken && address.ip() == Ipv6Addr::UNSPECIFIED {
+            bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        }
+        let listener = bound.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })?;
         Ok(Web { listener })
     }
 

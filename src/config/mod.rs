@@ -25,4 +25,4 @@ pub use mistakes::{ConfigError, Mistake};
 pub use rclone_crypt::{RcloneCryptOptions, read_rclone_crypt};
 pub use remote::{RemoteOptions, read_remote};
 pub use unlock::{KeySource, Unlock, read_new_key, read_unlock};
-pub use words::{WordError, parse_boolean, parse_span};
+pub use words::{WordError, parse_boolean, parse_listen, parse_span};

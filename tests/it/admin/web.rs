@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-use volume_syncing_controller::admin::Ended;
+use volume_syncing_controller::admin::{Ended, Web};
 use volume_syncing_controller::runtime::limits;
 
 fn connect(port: u16) -> TcpStream {
@@ -154,10 +154,17 @@ fn a_crowd_of_slow_clients_keeps_no_probe_waiting() {
 }
 
 #[test]
+fn every_address_includes_that_of_ipv4() {
+    let sidecar = Sidecar::new();
+    let web = sidecar.runtime.block_on(Web::bind("[::]:0".parse().expect("an address"))).expect("a port");
+    connect(web.address().expect("an address").port());
+}
+
+#[test]
 fn an_address_that_is_taken_is_named() {
     let mut sidecar = Sidecar::new();
     let port = sidecar.serve_web();
     let address = format!("127.0.0.1:{port}").parse().expect("an address");
-    let error = sidecar.runtime.block_on(volume_syncing_controller::admin::Web::bind(address)).expect_err("it is taken");
+    let error = sidecar.runtime.block_on(Web::bind(address)).expect_err("it is taken");
     assert!(error.to_string().starts_with(&format!("listening on 127.0.0.1:{port}: ")), "{error}");
 }
