@@ -67,6 +67,16 @@ pub const WINDOW_BYTES: u64 = 256 << 20;
 pub const SORT_BYTES: usize = 8 << 20;
 /// A spool stays in memory up to this size, then becomes a temporary file.
 pub const SPOOL_BYTES: usize = 4 << 20;
+/// Paths that are remembered as changed; more, and the next pass walks the whole volume.
+pub const DIRTY_PATHS: usize = 16 * 1024;
+/// Events of the watch that are taken at once.
+pub const WATCH_EVENTS: usize = 64 * 1024;
+/// After something was heard, what follows is gathered this long: a storm of changes costs few wake-ups.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
+/// Changes that lie beside the local index before it is written anew.
+pub const OVERLAY_ENTRIES: usize = 4096;
+/// Identities of a large file's blocks take room like entries: this many like one.
+pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
 /// Recently stored contents remembered for de-duplication.
 pub const DEDUP_ENTRIES: usize = 32 * 1024;
 /// Reads of one file that keeps changing, before its previous version is kept.

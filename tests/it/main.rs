@@ -3,6 +3,7 @@
 
 mod admin;
 mod adversary;
+mod compat;
 mod connect;
 mod contention;
 mod displaced;
@@ -16,6 +17,7 @@ mod longlog;
 mod machine;
 mod model;
 mod outside;
+mod passes;
 mod plain;
 mod policies;
 mod properties;
