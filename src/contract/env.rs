@@ -29,6 +29,10 @@ pub const STATE_DIR: &str = "STATE_DIR";
 pub const VSC_SOCKET: &str = "VSC_SOCKET";
 /// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
 pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// The Pod's grace period, which only the Pod's author knows.
+pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
+/// Where probes and Prometheus are answered.
+pub const VSC_HEALTH_ADDR: &str = "VSC_HEALTH_ADDR";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.

@@ -85,4 +85,3 @@ fn reason(reason: SkipReason) -> &'static str {
         SkipReason::TooLong => "its name, path or size is beyond what is stored",
     }
 }
-

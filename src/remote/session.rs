@@ -46,6 +46,13 @@ pub enum SessionError {
     Index(#[from] IndexError),
 }
 
+impl SessionError {
+    /// Whether another process works on the volume.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, SessionError::Disk(DiskError::Busy { .. }))
+    }
+}
+
 impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> SessionError {
         SessionError::Vault(VaultError::Store(error))

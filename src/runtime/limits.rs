@@ -89,6 +89,10 @@ pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
 pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
 /// What is left for the last pass after a second signal.
 pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// Between two tries of the last pass.
+pub const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Whoever asks a sidecar for a pass waits this long for its end: a first push may take hours.
+pub const PASS_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Quiet for this long, a volume counts as left alone by its application.
 pub const QUIET: Duration = Duration::from_secs(2);
 /// Between two signs of life of the loop.

@@ -152,6 +152,7 @@ impl Machine {
             takeover: Takeover::Force,
             pod: "test-host".into(),
             watch: None,
+            single_key: true,
             progress: Progress::quiet(),
         }
     }
