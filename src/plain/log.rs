@@ -120,7 +120,7 @@ impl Log {
                 tail.insert(line.path.clone(), line);
             }
         }
-        let mut newer = LineWriter::start(Vec::new(), &head.header, false)?;
+        let mut newer = LineWriter::published(Vec::new(), &head.header)?;
         tail.values().try_for_each(|line| newer.push(line))?;
         let newer = LineReader::open(Cursor::new(newer.finish()?), "the newer lines")?;
         Ok(Overlay::new(old, Some(newer)))
