@@ -167,14 +167,7 @@ async fn push_changes(
         outcome.entries = outcome.unchanged + added + changed;
         return Ok(outcome);
     }
-    let sender = Sender::new(
-        request.bucket.clone(),
-        request.local.volume.clone(),
-        listed,
-        request.force,
-        request.progress.clone(),
-        stop.clone(),
-    );
+    let sender = Sender::new(request, listed, stop);
     let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
     finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
     Ok(outcome)
@@ -299,12 +292,12 @@ impl Unwanted {
         Ok(keys.iter().try_for_each(|key| self.keys.push(key.as_bytes()))?)
     }
 
-    async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PushError> {
-        let mut keys = self.keys.read().map_err(PlainError::Io)?;
+    async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PlainError> {
+        let mut keys = self.keys.read()?;
         while !keys.is_empty() {
             let mut batch = Vec::new();
             while batch.len() < DELETES
-                && let Some(key) = keys.next().map_err(PlainError::Io)?
+                && let Some(key) = keys.next()?
             {
                 batch.push(String::from_utf8(key).expect("keys are written as text"));
             }
@@ -314,7 +307,7 @@ impl Unwanted {
                     tracing::warn!(%error, "objects that are no longer wanted stay; the manifest says that they are gone");
                     return Ok(());
                 }
-                Err(error) => return Err(PlainError::Store(error).into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
