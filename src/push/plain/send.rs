@@ -368,10 +368,12 @@ fn look(volume: &Volume, path: &crate::tree::RelPath, needs_hash: bool, stop: &S
 
 fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Result<Option<Whole>, PushError> {
     let xattrs = file.xattrs()?;
+    // Whatever length the scan saw: a short file is sent from here.
+    let is_short = found.size <= DIGEST_PART_BYTES as u64;
     let mut digest = FileDigest::default();
     let mut content = Vec::new();
     let mut at = 0;
-    while needs_hash && at < found.size {
+    while (needs_hash || is_short) && at < found.size {
         stop.check()?;
         let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
         content.resize(length, 0);
@@ -384,6 +386,25 @@ fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Resul
     if file.stamp()? != stamp_of(&found) {
         return Ok(None);
     }
-    let content = (found.size <= DIGEST_PART_BYTES as u64).then(|| Bytes::from(content));
+    let content = is_short.then(|| Bytes::from(content));
     Ok(Some(Whole { xattrs, hash: digest.finish(), content, found }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileDigest, Looked, Volume, look};
+    use crate::runtime::Stop;
+    use crate::tree::RelPath;
+
+    #[test]
+    fn a_file_that_became_short_since_the_scan_is_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("log"), "what is left of it").unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        // The scan saw it long, so that no digest was asked for.
+        let looked = look(&volume, &RelPath::new("log").unwrap(), false, &Stop::new()).unwrap();
+        let Looked::Whole(whole) = looked else { unreachable!("nobody changes it") };
+        assert_eq!(whole.content.as_deref(), Some(&b"what is left of it"[..]));
+        assert_eq!(whole.hash, FileDigest::of(b"what is left of it"));
+    }
 }
