@@ -1,12 +1,10 @@
 //! Which key a path has.
 
+use crate::contract::layouts::PLAIN_FOLDER;
 use crate::seal::FileDigest;
 use crate::store::Bucket;
 use crate::tree::RelPath;
 use data_encoding::HEXLOWER;
-
-/// Everything below it is ours.
-pub const RESERVED: &str = ".svault-plain";
 
 /// The key of a file's object: the path itself where the store takes it unchanged, else a name made from its digest.
 pub fn key_of(bucket: &Bucket, path: &RelPath) -> String {
@@ -17,12 +15,12 @@ pub fn key_of(bucket: &Bucket, path: &RelPath) -> String {
 }
 
 fn raw_key(path: &RelPath) -> String {
-    format!("{RESERVED}/raw/{}", HEXLOWER.encode(&FileDigest::of(path.as_bytes()).0))
+    format!("{PLAIN_FOLDER}/raw/{}", HEXLOWER.encode(&FileDigest::of(path.as_bytes()).0))
 }
 
 /// Whether a key lies in our own folder.
 pub fn is_reserved(key: &str) -> bool {
-    key.strip_prefix(RESERVED).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    key.strip_prefix(PLAIN_FOLDER).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The path of an object that another program may have made; `None` when no file can have that name.
