@@ -2,5 +2,6 @@
 
 /// The public parameters of a vault: where this object is, there is one.
 pub const VAULT_CONFIG: &str = "vault.json";
-/// The folder of the layout without encryption: everything below it is ours.
+/// The folder of the layout without encryption: everything below a folder of this name is ours, or another remote's that
+/// lies further down.
 pub const PLAIN_FOLDER: &str = ".svault-plain";

@@ -21,6 +21,7 @@ mod spool;
 mod stat;
 mod state;
 mod volume;
+mod watch;
 mod xattr;
 
 pub use error::{DiskError, Facts};
@@ -37,4 +38,5 @@ pub use spool::{Spool, SpoolReader};
 pub use stat::{Stamp, stamp_of};
 pub use state::{StateDir, StateFile, StateLock};
 pub use volume::{Space, Volume};
+pub use watch::{Coverage, Watch};
 pub use xattr::Xattr;

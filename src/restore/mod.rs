@@ -231,10 +231,12 @@ fn check_root(request: &Restore) -> Result<(), RestoreError> {
     let path = volume.as_ref().map_or(request.target.as_path(), Volume::path);
     let state = request.state_dir.clone().unwrap_or_else(|| path.join(STATE_NAME));
     let ours = rustix::process::geteuid().as_raw();
+    // The root of the file system is a mount too, and nobody's volume.
+    let mount = volume.as_ref().filter(|volume| volume.path() != Path::new("/"));
     let target = Target {
         path: path.display().to_string(),
         forbidden: forbidden_root(&absolute(path)).map(str::to_string),
-        mounted: volume.as_ref().map(Volume::is_mount_point).transpose()?.flatten() == Some(true),
+        mounted: mount.map(Volume::is_mount_point).transpose()?.flatten() == Some(true),
         empty: volume.as_ref().map_or(Ok(true), |volume| volume.is_empty(&reserved_on(volume, &state)))?,
         owner: volume.as_ref().map_or(Ok(ours), |volume| volume.owner().map(|owner| owner.0))?,
         ours,
@@ -329,7 +331,8 @@ async fn facts(
 
 /// Begins a walk through the volume.
 fn walk(local: &Local, filter: Filter) -> Result<Scan, DiskError> {
-    Scan::start(&local.volume, ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() })
+    let options = ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill(), watch: None };
+    Scan::start(&local.volume, options)
 }
 
 /// The volume stays as it is; a wanted claim is taken all the same.

@@ -5,10 +5,10 @@ use crate::disk::{Scan, StateFile};
 use crate::plain::line::Line;
 use crate::plain::manifest::LineReader;
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use crate::remote::LocalIndex;
 use crate::runtime::{Stop, compute};
 use crate::tree::{FileType, Found, RelPath};
-use crate::vault::index::{IndexReader, Indexed};
-use std::io::BufReader;
+use crate::vault::index::Indexed;
 
 /// A line of an index.
 pub trait Recorded {
@@ -53,7 +53,7 @@ pub trait Index {
     fn next_line(&mut self) -> Result<Option<Self::Line>, RestoreError>;
 }
 
-impl Index for IndexReader<BufReader<StateFile>> {
+impl Index for LocalIndex {
     type Line = Indexed;
 
     fn next_line(&mut self) -> Result<Option<Indexed>, RestoreError> {

@@ -2,9 +2,10 @@
 
 use super::RestoreError;
 use super::findings::{Cost, Findings};
-use super::recorded::{Index, OldIndex, is_as_recorded, is_to_go, next_found};
+use super::recorded::{OldIndex, is_as_recorded, is_to_go, next_found};
 use crate::disk::{Scan, Spool, SpoolReader, Volume, stamp_of};
 use crate::plan::{RestoreAction, Side, side};
+use crate::remote::LocalIndex;
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
 use crate::tree::{FileType, Filter, Found};
@@ -99,7 +100,7 @@ impl Surveyor {
         self,
         mut tree: TreeReader,
         mut scan: Option<Scan>,
-        index: Option<impl Index<Line = Indexed>>,
+        index: Option<LocalIndex>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey { steps: Steps(Spool::new(spill)), state: State::default(), findings: Findings::default() };

@@ -5,9 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::disk::Volume;
+use volume_syncing_controller::push::{CaptureOptions, PlainOptions, Push};
+use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::seal::{RawKey, Unlocker};
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
+use volume_syncing_controller::telemetry::Progress;
+use volume_syncing_controller::tree::Filter;
+use volume_syncing_controller::vault::container::Compression;
+use volume_syncing_controller::vault::writer::Takeover;
 
 /// A machine with one remote.
 pub struct Machine {
@@ -122,6 +129,31 @@ impl Machine {
             _ => RemoteConfig::Local { folder: self.at("remote"), path: self.path.into() },
         };
         Bucket::connect(&config).expect("a bucket")
+    }
+
+    /// The volume, locked by this process, for a test that uses the rooms themselves.
+    pub fn locked_volume(&self) -> Local {
+        Local::open(Volume::open(&self.at("volume")).expect("a volume"), None).expect("a state directory")
+    }
+
+    /// A push of a locked volume to the same remote.
+    pub fn push_request<'a>(&self, local: &'a Local) -> Push<'a> {
+        Push {
+            bucket: self.bucket(),
+            unlocker: (!self.key.is_empty()).then(|| self.unlocker()),
+            plain: PlainOptions::default(),
+            local,
+            capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
+            force: false,
+            delete: true,
+            allow_deletes: None,
+            dry_run: false,
+            accept_rollback: false,
+            takeover: Takeover::Force,
+            pod: "test-host".into(),
+            watch: None,
+            progress: Progress::quiet(),
+        }
     }
 
     /// The machine's key.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod adversary;
+mod compat;
 mod connect;
 mod contention;
 mod displaced;
@@ -15,6 +16,7 @@ mod longlog;
 mod machine;
 mod model;
 mod outside;
+mod passes;
 mod plain;
 mod policies;
 mod properties;

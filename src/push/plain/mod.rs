@@ -197,6 +197,7 @@ async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listi
         filter: request.capture.filter.clone(),
         reserved: request.local.reserved.clone(),
         spill: request.local.spill(),
+        watch: request.watch.clone(),
     };
     let scan = Scan::start(&request.local.volume, options)?;
     let index = memory.index()?;
