@@ -259,11 +259,6 @@ async fn carry_out(
     Ok(unwanted)
 }
 
-/// Objects deleted with one request: S3 takes no more.
-const DELETES: usize = 1000;
-/// With more lines than this an entry comes with a base instead.
-const DELTA_LINES: u64 = 32 << 10;
-
 fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
     let lived = before.is_some_and(|before| before.file_type().is_some());
     match (line.file_type().is_some(), lived) {
@@ -297,7 +292,7 @@ impl Unwanted {
         let mut keys = self.keys.read()?;
         while !keys.is_empty() {
             let mut batch = Vec::new();
-            while batch.len() < DELETES
+            while batch.len() < limits::DELETES
                 && let Some(key) = keys.next()?
             {
                 batch.push(String::from_utf8(key).expect("keys are written as text"));
@@ -389,7 +384,7 @@ async fn publish_body(
     news: u64,
     stop: &Stop,
 ) -> Result<Bytes, PushError> {
-    if news <= DELTA_LINES {
+    if news <= limits::MANIFEST_DELTA_LINES {
         let mut changes = changes(memory)?;
         let mut delta = LineWriter::published(Vec::new(), next)?;
         while let Some(line) = changes.next()? {
