@@ -31,7 +31,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// As a byte of a temporary file.
+    /// The step that was written as this byte.
     pub fn of_byte(byte: u8) -> Option<Step> {
         [Step::Place, Step::Adjust, Step::Keep].into_iter().find(|step| *step as u8 == byte)
     }
@@ -126,7 +126,7 @@ impl Surveyor {
                 if self.filter.admits(&entry.path) {
                     let before = old.at(&entry.path)?;
                     let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
-                    let cost = if first { cost(&entry.node) } else { Cost::default() };
+                    let cost = if first { cost_of(&entry.node) } else { Cost::default() };
                     self.step(entry, here, before, cost, &mut survey)?;
                 }
                 wanted = wait_blocking(tree.next())?;
@@ -215,7 +215,7 @@ impl Surveyor {
 }
 
 /// What is written of a file: not its holes.
-fn cost(node: &Node) -> Cost {
+fn cost_of(node: &Node) -> Cost {
     let bytes = match node {
         Node::File { size, content: Content::Blocks { log2_block, runs }, .. } => {
             let holes = blocks_of(runs).iter().filter(|block| block.is_none()).count() as u64;

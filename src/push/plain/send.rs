@@ -297,7 +297,7 @@ impl Sender {
         let mut digest = FileDigest::default();
         let mut mark: Option<Mark> = None;
         let mut at = 0;
-        while at < size || at == 0 {
+        loop {
             let end = (at + DIGEST_PART_BYTES as u64).min(size);
             let range = (size > 0).then_some(at..end);
             let fetched = self.bucket.fetch(&self.stop, &key, range).await?;
@@ -305,13 +305,12 @@ impl Sender {
                 return Ok(None);
             }
             digest.push(&fetched.bytes);
-            mark = Some(fetched.mark);
             at = end;
-            if size == 0 {
-                break;
+            if at == size {
+                return Ok(Some((fetched.mark, digest.finish())));
             }
+            mark = Some(fetched.mark);
         }
-        Ok(mark.map(|mark| (mark, digest.finish())))
     }
 }
 

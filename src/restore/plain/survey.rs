@@ -93,7 +93,7 @@ impl Surveyor {
                     if self.filter.admits(&line.path) {
                         let before = old.at(&line.path)?;
                         let first = line.group.as_ref().is_none_or(|group| groups.insert(group.clone()));
-                        let cost = if first { cost(&line) } else { Cost::default() };
+                        let cost = if first { cost_of(&line) } else { Cost::default() };
                         self.step(line, here, before, cost, &mut survey)?;
                     }
                 }
@@ -184,6 +184,6 @@ impl Surveyor {
 
 /// What is written of a file. How much of one with holes takes room on the disk is not recorded: it is not refused for
 /// that.
-fn cost(line: &Line) -> Cost {
+fn cost_of(line: &Line) -> Cost {
     Cost { bytes: line.size(), needed: if line.sparse { 0 } else { line.size() } }
 }
