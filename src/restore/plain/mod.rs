@@ -9,6 +9,7 @@ use self::fill::Filler;
 use self::gather::gather;
 use self::survey::{Survey, Surveyor};
 use super::recorded::count_local_changes;
+use super::terms::Terms;
 use super::{CryptSource, Outcome, Restore, RestoreError, walk};
 use crate::disk::{PlaceOptions, Placer, Volume};
 use crate::plain::error::PlainError;
@@ -199,14 +200,7 @@ async fn survey(
     let empty = local.volume.is_empty(&local.reserved)?;
     let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let (wanted, index) = (gather::wanted(memory)?, memory.index()?);
-    let surveyor = Surveyor {
-        volume: local.volume.clone(),
-        filter: request.filter.clone(),
-        action: plan.action,
-        fresh: plan.fresh,
-        removing: plan.action.removes(request.delete, request.adopt),
-        stop: stop.clone(),
-    };
+    let surveyor = Surveyor { terms: Terms::new(request, local, plan.action, plan.fresh, stop) };
     let spill = local.spill();
     compute("compare the trees", move || surveyor.run(wanted, scan, index, &spill)).await
 }
