@@ -13,15 +13,18 @@ mod error;
 mod extent;
 mod merge;
 mod outcome;
+mod pending;
 mod pipeline;
 mod plain;
 mod rescue;
+mod say;
 mod sealed;
 mod spool;
 
 pub use capture::CaptureOptions;
 pub use error::PushError;
 pub use outcome::{Ending, Held, Outcome};
+pub use pending::{Pending, pending};
 pub use plain::PlainOptions;
 pub use rescue::Rescue;
 

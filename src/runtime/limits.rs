@@ -77,6 +77,24 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
 pub const OVERLAY_ENTRIES: usize = 4096;
 /// Identities of a large file's blocks take room like entries: this many like one.
 pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
+/// A pass that waits for quiet begins at last after this many times the wait.
+pub const DEBOUNCE_PATIENCE: u32 = 10;
+/// The pause after a pass that left something to do; doubled up to [`PASS_PAUSE_MAX`].
+pub const PASS_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause: a remote that comes back is noticed within this time.
+pub const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Kept of a grace period for saying how it ended.
+pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
+/// However little of a grace period is left, the last pass gets this: the kubelet leaves at least two seconds.
+pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
+/// What is left for the last pass after a second signal.
+pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// Quiet for this long, a volume counts as left alone by its application.
+pub const QUIET: Duration = Duration::from_secs(2);
+/// Between two signs of life of the loop.
+pub const BEAT: Duration = Duration::from_secs(5);
+/// While a schedule by the wall clock is waited for, the clock is looked at this often: it may be set.
+pub const WALL_LOOK: Duration = Duration::from_secs(30);
 /// Recently stored contents remembered for de-duplication.
 pub const DEDUP_ENTRIES: usize = 32 * 1024;
 /// Reads of one file that keeps changing, before its previous version is kept.

@@ -10,6 +10,7 @@ mod bandwidth;
 mod config;
 mod error;
 mod ftp;
+pub mod heartbeat;
 mod http;
 mod judge;
 mod local;
