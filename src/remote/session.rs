@@ -234,7 +234,7 @@ impl Memory {
         if let Some(fencing) = self.probed.or_else(|| self.receipt.as_ref().and_then(Receipt::fencing)) {
             return Ok(fencing);
         }
-        let key = crate::vault::open::CONFIG_KEY;
+        let key = crate::contract::layouts::VAULT_CONFIG;
         let bytes: Bytes = self.vault.bucket.get(stop, key, None).await?;
         Ok(recheck(&self.vault.bucket, stop, key, bytes).await?)
     }

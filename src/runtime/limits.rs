@@ -145,6 +145,10 @@ pub const WHOLE_BODY_BYTES: usize = 256 << 20;
 pub const FILES_IN_FLIGHT: usize = 32;
 /// Bytes that files of the plain layout hold at once while they are on their way.
 pub const FILES_BYTES: usize = 24 << 20;
+/// Objects deleted with one request: S3 takes no more.
+pub const DELETES: usize = 1000;
+/// With more lines than this an entry of the manifest comes with a base instead: bounds the memory of both sides.
+pub const MANIFEST_DELTA_LINES: u64 = 32 << 10;
 /// A base of the manifest is written when this many deltas follow the last one.
 pub const MANIFEST_DELTAS: u64 = 64;
 /// A base of the manifest is also written when the deltas after the last one hold this much.
