@@ -26,6 +26,7 @@ mod refusals;
 mod remotes;
 mod rescue;
 mod s3;
+mod sidecar;
 mod space;
 mod tidy;
 mod unfinished;
