@@ -2,9 +2,11 @@
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
 #   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
+#   tests/tools.sh mc        $MC, or MinIO's client on PATH, or built with Go
 #   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
+#   tests/tools.sh aws       $AWS, or the AWS CLI of that Python
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -60,6 +62,28 @@ rclone() {
     echo "$cache/rclone"
 }
 
+mc() {
+    if [ -n "${MC:-}" ]; then
+        [ -x "$MC" ] || fail "MC=$MC is not an executable file"
+        echo "$MC"
+        return
+    fi
+    # Midnight Commander has the same name.
+    local found
+    if found=$(type -P mc) && "$found" --version | grep -q MinIO; then
+        echo "$found"
+        return
+    fi
+    if [ ! -x "$cache/mc" ]; then
+        command -v go >/dev/null || fail "MinIO's mc is needed: put it on PATH, set MC=/path/to/mc, or install Go so that it can be built"
+        mkdir -p "$cache"
+        say "building mc with Go into $cache (once, two minutes)"
+        GOBIN=$cache go install github.com/minio/mc@latest >&2
+    fi
+    "$cache/mc" --version >/dev/null || fail "$cache/mc does not run: remove it and try again"
+    echo "$cache/mc"
+}
+
 fake_gcs() {
     if [ -n "${FAKE_GCS:-}" ]; then
         [ -x "$FAKE_GCS" ] || fail "FAKE_GCS=$FAKE_GCS is not an executable file"
@@ -95,16 +119,25 @@ azurite() {
 
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
+}
+
+aws() {
+    if [ -n "${AWS:-}" ]; then
+        [ -x "$AWS" ] || fail "AWS=$AWS is not an executable file"
+        echo "$AWS"
+        return
+    fi
+    echo "$(dirname "$(python)")/aws"
 }
 
 toxiproxy() {
@@ -142,9 +175,11 @@ toxiproxy() {
 case "${1:-}" in
     minio) minio ;;
     rclone) rclone ;;
+    mc) mc ;;
     fake-gcs) fake_gcs ;;
     azurite) azurite ;;
     python) python ;;
+    aws) aws ;;
     toxiproxy) toxiproxy ;;
-    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|toxiproxy" ;;
 esac
