@@ -25,6 +25,14 @@ pub const RCLONE_CONFIG_PASS: &str = "RCLONE_CONFIG_PASS";
 pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
 /// Where this program remembers between two runs.
 pub const STATE_DIR: &str = "STATE_DIR";
+/// Where the control socket of a sidecar lies.
+pub const VSC_SOCKET: &str = "VSC_SOCKET";
+/// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
+pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// The Pod's grace period, which only the Pod's author knows.
+pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
+/// Where probes and Prometheus are answered.
+pub const VSC_HEALTH_ADDR: &str = "VSC_HEALTH_ADDR";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.
