@@ -63,7 +63,8 @@ IT_PYTHON=$(tests/tools.sh python)
 IT_RCLONE=$(tests/tools.sh rclone)
 IT_TOXIPROXY=$(tests/tools.sh toxiproxy)
 IT_FAKE_GCS=$(tests/tools.sh fake-gcs)
-export IT_PYTHON IT_RCLONE IT_TOXIPROXY IT_FAKE_GCS
+IT_SSHD=$(tests/tools.sh sshd)
+export IT_PYTHON IT_RCLONE IT_TOXIPROXY IT_FAKE_GCS IT_SSHD
 # Azurite comes with hundreds of npm packages: it takes part where it is there already.
 if [ -n "${AZURITE:-}" ] || command -v azurite-blob >/dev/null; then
     IT_AZURITE=$(tests/tools.sh azurite)

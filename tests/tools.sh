@@ -5,6 +5,7 @@
 #   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
+#   tests/tools.sh sshd      $SSHD, or where systems keep it: the server of OpenSSH
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -107,6 +108,21 @@ python() {
     echo "$venv/bin/python"
 }
 
+sshd() {
+    local program
+    for program in "${SSHD:-}" "$(type -P sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd; do
+        [ -n "$program" ] && [ -x "$program" ] || continue
+        for tool in ssh-keygen ssh-agent ssh-add; do
+            type -P "$tool" >/dev/null || fail "$tool is needed beside sshd: install openssh-client"
+        done
+        # Started by root, it wants this folder, which systems make when they start.
+        if [ "$(id -u)" -eq 0 ]; then mkdir -p /run/sshd; fi
+        echo "$program"
+        return
+    done
+    fail "sshd is needed: install openssh-server, or set SSHD=/path/to/sshd"
+}
+
 toxiproxy() {
     if [ -n "${TOXIPROXY:-}" ]; then
         [ -x "$TOXIPROXY" ] || fail "TOXIPROXY=$TOXIPROXY is not an executable file"
@@ -145,6 +161,7 @@ case "${1:-}" in
     fake-gcs) fake_gcs ;;
     azurite) azurite ;;
     python) python ;;
+    sshd) sshd ;;
     toxiproxy) toxiproxy ;;
-    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|sshd|toxiproxy" ;;
 esac

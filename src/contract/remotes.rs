@@ -255,6 +255,37 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
                Not served: TLS from the first byte (`tls`).",
     },
     RemoteType {
+        name: "sftp",
+        aliases: &[],
+        first: First::Folder,
+        options: &[
+            needed("host", Form::Text, "the server, as HOST or HOST:PORT"),
+            option("port", Form::Text, "the port, if not 22 and not given with the host"),
+            needed("user", Form::Text, "the user"),
+            option("known_hosts_file", Form::Path, "the keys that servers may show, as ssh-keyscan writes them"),
+            option("key_file", Form::Path, "the user's private key"),
+            option("key_pem", Form::Secret, "its text instead; `\\n` may stand for a line break"),
+            option("key_file_pass", Form::Password, "the passphrase of that key"),
+            option("pubkey_file", Form::Path, "the certificate of that key"),
+            option("pubkey", Form::Text, "its text instead"),
+            option("pass", Form::Password, "the user's password, also where the server asks for it in its own words"),
+            option(
+                "key_use_agent",
+                Form::Flag,
+                "ask the agent at SSH_AUTH_SOCK, also beside a key or password; with `key_file` for that key only",
+            ),
+            option("subsystem", Form::Text, "the server's name for its file service, if not sftp"),
+        ],
+        fences: Fences::Probed,
+        large: "streamed",
+        tested: "OpenSSH",
+        note: "A path that begins with `/` begins at the server's root, others in the folder in which a log-in ends. A server is \
+               logged in to only if its key is in `known_hosts_file`; otherwise the message shows the key and the line that is \
+               missing. A second writer is refused where the server knows hard links (`hardlink@openssh.com`, as OpenSSH does) \
+               on a file system that has them, and only detected elsewhere. The modification times of plain files are kept to \
+               the second.",
+    },
+    RemoteType {
         name: "http",
         aliases: &[],
         first: First::Folder,
@@ -382,7 +413,6 @@ pub const REMOTE_TYPES_UNSERVED: &[(&str, &str)] = &[
     ("putio", "mount it with rclone and use local"),
     ("qingstor", "use s3 with its S3 endpoint"),
     ("quatrix", "mount it with rclone and use local"),
-    ("sftp", "mount it (sshfs, rclone) and use local, or serve the folder by WebDAV"),
     ("sharefile", "mount it with rclone and use local"),
     ("sia", "use s3 with renterd's S3 gateway"),
     ("smb", "mount the share and use local"),

@@ -1,6 +1,8 @@
 //! Remotes that are not S3, each on a real server that is started here.
 
 mod servers;
+mod sftp;
+mod ssh;
 
 use self::servers::Server;
 use crate::machine::{Machine, assert_same, noise, paths};
