@@ -225,9 +225,19 @@ impl Line {
         self.sftp.remove(path).await.map(drop)
     }
 
-    /// Removes a folder that is empty.
-    pub(super) async fn remove_folder(&self, path: &str) -> Result<(), Trouble> {
-        self.sftp.rmdir(path).await.map(drop)
+    /// Removes a folder if it is one and is empty: some servers remove a file as well when they are asked for a folder.
+    pub(super) async fn remove_empty(&self, path: &str) -> Result<bool, Trouble> {
+        let found = match self.sftp.lstat(path).await {
+            Err(trouble) if is(&trouble, StatusCode::NoSuchFile) => return Ok(false),
+            looked => found(String::new(), "", &looked?.attrs),
+        };
+        if found.what != What::Folder || !self.inside(path).await?.is_empty() {
+            return Ok(false);
+        }
+        match self.sftp.rmdir(path).await {
+            Err(Trouble::Status(_)) => Ok(false),
+            removed => removed.map(|_| true),
+        }
     }
 
     /// Gives a finished file its name, whatever is there.
@@ -235,7 +245,7 @@ impl Line {
         match self.replace(from, to).await {
             Err(trouble) if is(&trouble, StatusCode::NoSuchFile) => self.make_folders(to).await?,
             // Folders that lost their last file lie in the way.
-            Err(trouble) if is(&trouble, StatusCode::Failure) && self.remove_folder(to).await.is_ok() => {}
+            Err(trouble) if is(&trouble, StatusCode::Failure) && self.remove_empty(to).await? => {}
             outcome => return self.kept(outcome, to).await,
         }
         let outcome = self.replace(from, to).await;
@@ -274,7 +284,11 @@ impl Line {
             outcome = self.sftp.hardlink(from, to).await;
         }
         let trouble = match outcome {
-            Ok(_) => return self.kept(Ok(Linked::New), to).await,
+            // Some servers say yes to what they do not do.
+            Ok(_) => match self.sftp.lstat(to).await {
+                Err(trouble) if is(&trouble, StatusCode::NoSuchFile) => return Ok(Linked::Never),
+                looked => return self.kept(looked.map(|_| Linked::New), to).await,
+            },
             Err(trouble) if is(&trouble, StatusCode::OpUnsupported) => return Ok(Linked::Never),
             Err(trouble) if is(&trouble, StatusCode::Failure) || is(&trouble, StatusCode::PermissionDenied) => trouble,
             Err(trouble) => return Err(trouble),

@@ -263,8 +263,7 @@ impl Sftp {
         let mut above = asked.key.as_str();
         while let Some((folder, _)) = above.rsplit_once('/') {
             let path = self.path(folder);
-            // A server refuses to remove a folder that is not empty.
-            if self.run(asked, 0, async |line| line.remove_folder(&path).await).await.is_err() {
+            if !self.run(asked, 0, async |line| line.remove_empty(&path).await).await? {
                 break;
             }
             above = folder;
