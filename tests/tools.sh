@@ -96,14 +96,14 @@ azurite() {
 
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, OpenSSL, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography pyftpdlib pyopenssl wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, pyftpdlib, pyopenssl, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
 }

@@ -173,6 +173,9 @@ fn credentials(kind: &RemoteType, options: &BTreeMap<&'static str, Secret<String
         "ftp" | "sftp" if is_no_port => {
             check.wrong("port", "is not a port's number", "write a number such as 21 or 22");
         }
+        "ftp" if is_on("tls") && is_on("explicit_tls") => {
+            check.wrong("tls", "excludes explicit_tls", "keep explicit_tls, unless the server encrypts from the first byte");
+        }
         "sftp" if !["pass", "key_file", "key_pem", "agent_socket"].iter().any(|name| has(name)) => {
             let hint = "set REMOTE_KEY_FILE, REMOTE_KEY_PEM or REMOTE_PASS, or SSH_AUTH_SOCK of an agent";
             check.mistakes.add(check.options.variable("key_file"), "is missing: there are no credentials", hint);

@@ -246,13 +246,13 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("user", Form::Text, "the user; anonymous when absent"),
             option("pass", Form::Password, "the user's password"),
             option("explicit_tls", Form::Flag, "encrypt after AUTH TLS"),
+            option("tls", Form::Flag, "encrypt from the first byte; such servers mostly have port 990"),
             CA_FILE,
         ],
         fences: Fences::Detect,
         large: IN_ONE,
-        tested: "pyftpdlib, without TLS",
-        note: "Paths lie below the folder in which a log-in ends. Without TLS everybody on the way reads the password. \
-               Not served: TLS from the first byte (`tls`).",
+        tested: "pyftpdlib, without TLS and with both kinds",
+        note: "Paths lie below the folder in which a log-in ends. Without TLS everybody on the way reads the password.",
     },
     RemoteType {
         name: "sftp",
@@ -278,7 +278,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         ],
         fences: Fences::Probed,
         large: "streamed",
-        tested: "OpenSSH",
+        tested: "OpenSSH and rclone serve sftp",
         note: "A path that begins with `/` begins at the server's root, others in the folder in which a log-in ends. A server is \
                logged in to only if its key is in `known_hosts_file`; otherwise the message shows the key and the line that is \
                missing. A second writer is refused where the server knows hard links (`hardlink@openssh.com`, as OpenSSH does) \
@@ -397,7 +397,11 @@ pub const REMOTE_TYPES_UNSERVED: &[(&str, &str)] = &[
     ("box", "use webdav: Box serves it for some plans"),
     ("fichier", "mount it with rclone and use local"),
     ("filefabric", "use its S3 or WebDAV gateway"),
-    ("hdfs", "use the cluster's S3 gateway (Ozone), or mount it with rclone and use local"),
+    (
+        "hdfs",
+        "use the cluster's S3 gateway (Ozone), or mount it with rclone and use local: the client in Rust takes Kerberos, \
+         by which clusters know their users, from a library that a static binary cannot load",
+    ),
     ("hidrive", "use webdav with https://webdav.hidrive.strato.com"),
     ("iclouddrive", "mount it with rclone and use local"),
     ("internetarchive", "use s3 with https://s3.us.archive.org"),

@@ -30,11 +30,11 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
     all.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn script(kind: &str, folder: &Path) -> Option<(Child, String)> {
+fn script(kind: &str, paths: &[&Path]) -> Option<(Child, String)> {
     let python = std::env::var_os("IT_PYTHON")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.py");
     let mut command = Command::new(python);
-    command.arg(script).arg(kind).arg(folder).stdout(Stdio::piped()).stdin(Stdio::null());
+    command.arg(script).arg(kind).args(paths).stdout(Stdio::piped()).stdin(Stdio::null());
     let mut child = command.spawn().expect("the server starts");
     let mut port = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut port).expect("a line");
@@ -105,7 +105,7 @@ impl Server {
 
     pub fn webdav() -> Option<Server> {
         let folder = folder();
-        let (child, port) = script("webdav", folder.path())?;
+        let (child, port) = script("webdav", &[folder.path()])?;
         let url = format!("http://127.0.0.1:{port}/dav");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
         Some(Server::showing(child, folder, &remote))
@@ -124,7 +124,7 @@ impl Server {
 
     pub fn ftp() -> Option<Server> {
         let folder = folder();
-        let (child, port) = script("ftp", folder.path())?;
+        let (child, port) = script("ftp", &[folder.path()])?;
         let remote = [
             ("REMOTE_TYPE", "ftp"),
             ("REMOTE_HOST", "127.0.0.1"),
@@ -133,6 +133,28 @@ impl Server {
             ("REMOTE_PASS", PASSWORD),
         ];
         Some(Server::showing(child, folder, &remote))
+    }
+
+    /// FTP with TLS; `option` is what the program is told of it.
+    pub fn ftps(kind: &str, option: &'static str) -> Option<Server> {
+        let folder = folder();
+        let files = folder.path().join("files");
+        std::fs::create_dir(&files).expect("a folder");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("a certificate");
+        let (certificate, both) = (folder.path().join("ca.pem"), folder.path().join("both.pem"));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem()).expect("written");
+        let (child, port) = script(kind, &[&files, &both])?;
+        let remote = [
+            ("REMOTE_TYPE", "ftp"),
+            ("REMOTE_HOST", "localhost"),
+            ("REMOTE_PORT", &port),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_PASS", PASSWORD),
+            ("REMOTE_CA_FILE", certificate.to_str().expect("text")),
+            (option, "true"),
+        ];
+        Some(Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) })
     }
 
     pub fn sftp_of_rclone() -> Option<Server> {
@@ -162,7 +184,7 @@ impl Server {
 
     /// Python's file server over a folder that is there.
     pub fn http(files: &Path) -> Option<Server> {
-        let (child, port) = script("http", files)?;
+        let (child, port) = script("http", &[files])?;
         let url = format!("http://127.0.0.1:{port}");
         let remote = [("REMOTE_TYPE", "http"), ("REMOTE_URL", url.as_str())];
         Some(Server::hiding(child, folder(), &remote))
