@@ -6,14 +6,16 @@
 #![warn(missing_docs)]
 
 // Ground.
+pub mod contract;
 pub mod fault;
+pub mod runtime;
 pub mod secret;
 // Words and time.
-pub mod contract;
-pub mod runtime;
 pub mod telemetry;
 pub mod tree;
 // Hands and judgment.
+pub mod admin;
+pub mod cycle;
 pub mod disk;
 pub mod plan;
 pub mod seal;
@@ -27,6 +29,8 @@ pub mod remote;
 // Motions: one pass each.
 pub mod push;
 pub mod restore;
+// What stays while the Pod lives.
+pub mod sidecar;
 // Doors.
 pub mod cli;
 pub mod config;

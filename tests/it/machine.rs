@@ -2,12 +2,20 @@
 
 use crate::s3::S3;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::disk::Volume;
+use volume_syncing_controller::push::{CaptureOptions, PlainOptions, Push};
+use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::seal::{RawKey, Unlocker};
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
+use volume_syncing_controller::telemetry::Progress;
+use volume_syncing_controller::tree::Filter;
+use volume_syncing_controller::vault::container::Compression;
+use volume_syncing_controller::vault::writer::Takeover;
 
 /// A machine with one remote.
 pub struct Machine {
@@ -124,6 +132,32 @@ impl Machine {
         Bucket::connect(&config).expect("a bucket")
     }
 
+    /// The volume, locked by this process, for a test that uses the rooms themselves.
+    pub fn locked_volume(&self) -> Local {
+        Local::open(Volume::open(&self.at("volume")).expect("a volume"), None).expect("a state directory")
+    }
+
+    /// A push of a locked volume to the same remote.
+    pub fn push_request<'a>(&self, local: &'a Local) -> Push<'a> {
+        Push {
+            bucket: self.bucket(),
+            unlocker: (!self.key.is_empty()).then(|| self.unlocker()),
+            plain: PlainOptions::default(),
+            local,
+            capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
+            force: false,
+            delete: true,
+            allow_deletes: None,
+            dry_run: false,
+            accept_rollback: false,
+            takeover: Takeover::Force,
+            pod: "test-host".into(),
+            watch: None,
+            single_key: true,
+            progress: Progress::quiet(),
+        }
+    }
+
     /// The machine's key.
     pub fn unlocker(&self) -> Unlocker {
         Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
@@ -173,6 +207,28 @@ impl Machine {
     /// Restores into a folder: exit code and what was said.
     pub fn restore(&self, target: &str, more: &[&str]) -> (i32, String) {
         told(&self.run(&[&["remote-to-local-sync", "-s", self.path, "-d", target], more].concat()))
+    }
+
+    /// Adds to the folder `volume` what names, types and modes can be: a second name of the file `linked`, and an odd mode
+    /// of the file `marked` among them.
+    pub fn write_odd_entries(&self, linked: &str, marked: &str) {
+        let volume = self.at("volume");
+        let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n name");
+        std::fs::write(volume.join(odd), b"bytes").expect("a byte name");
+        std::fs::create_dir_all(volume.join("empty/inner")).expect("empty folders");
+        std::os::unix::fs::symlink("../nowhere", volume.join("dangling")).expect("a link");
+        std::fs::hard_link(volume.join(linked), volume.join("second name")).expect("a hard link");
+        let sparse = std::fs::File::create(volume.join("sparse")).expect("a file");
+        sparse.write_all_at(b"island", 5_000_000).expect("written");
+        sparse.set_len(8 << 20).expect("a length");
+        std::fs::set_permissions(volume.join(marked), PermissionsExt::from_mode(0o4711)).expect("a mode");
+    }
+
+    /// The marker of a restore into the folder `target` that was not finished.
+    pub fn marker(&self) -> PathBuf {
+        let state = self.at("target/.vsc");
+        let folder = paths(&state).into_iter().find(|path| state.join(path).is_dir()).expect("a remote's folder");
+        state.join(folder).join("restoring")
     }
 
     /// Writes a file of the folder `volume`.
