@@ -184,6 +184,15 @@ fn credentials(kind: &RemoteType, options: &BTreeMap<&'static str, Secret<String
             let hint = "set REMOTE_ACCOUNT and REMOTE_KEY, or REMOTE_SAS_URL, or REMOTE_ENV_AUTH=true";
             check.mistakes.add(check.options.variable("key"), "is missing: there are no credentials", hint);
         }
+        "swift" if !(has("auth") || (has("storage_url") && has("auth_token"))) => {
+            let hint = "set REMOTE_AUTH to where to log in, or REMOTE_STORAGE_URL and REMOTE_AUTH_TOKEN";
+            check.mistakes.add(check.options.variable("auth"), "is missing: there are no credentials", hint);
+        }
+        "swift" if has("auth") && !(has("key") || has("application_credential_secret")) => {
+            let hint =
+                "set REMOTE_USER and REMOTE_KEY, or REMOTE_APPLICATION_CREDENTIAL_ID and REMOTE_APPLICATION_CREDENTIAL_SECRET";
+            check.mistakes.add(check.options.variable("key"), "is missing: there are no credentials", hint);
+        }
         "azureblob" if !(has("account") || has("sas_url")) => {
             check.mistakes.add(check.options.variable("account"), "is needed for type azureblob", "set it to the account's name");
         }

@@ -185,6 +185,43 @@ fn azure_keeps_both_layouts() {
     refuses(server, "container/refused", "REMOTE_KEY");
 }
 
+/// The server is made as Swift's and Keystone's documentation say, and takes each token a few times only.
+#[test]
+fn swift_keeps_both_layouts_while_its_tokens_end() {
+    let Some(server) = Server::swift() else { return };
+    keeps_a_volume(&server, "container/vault", false);
+    keeps_a_volume(&server, "container/plain", true);
+    a_wrong_address_is_no_empty_remote(&server, "REMOTE_USER", "", "nowhere/x");
+    refuses(server, "container/refused", "REMOTE_KEY");
+}
+
+#[test]
+fn swift_is_logged_in_to_in_each_of_its_ways() {
+    let Some(server) = Server::swift() else { return };
+    let mut machine = Machine::new(server.remote(), "container/ways");
+    let auth = server.remote().into_iter().find(|(name, _)| name == "REMOTE_AUTH").expect("an address").1;
+    let root = auth.trim_end_matches("/v3").to_string();
+    machine.write("file", b"content");
+    pushed(&machine, &[]);
+    for (version, path) in [("2", "/v2.0"), ("1", "/auth/v1.0")] {
+        machine.set("REMOTE_AUTH", &format!("{root}{path}"));
+        machine.write("file", format!("by version {version}"));
+        pushed(&machine, &[]);
+    }
+    machine.set("REMOTE_AUTH", &auth);
+    for name in ["REMOTE_USER", "REMOTE_KEY", "REMOTE_TENANT"] {
+        machine.unset(name);
+    }
+    machine.set("REMOTE_APPLICATION_CREDENTIAL_ID", "c");
+    machine.set("REMOTE_APPLICATION_CREDENTIAL_SECRET", "made-up-password");
+    machine.write("file", b"by an application credential");
+    pushed(&machine, &[]);
+    restored(&machine, "restored");
+    machine.set("REMOTE_REGION", "nowhere");
+    let (code, text) = machine.push(&[]);
+    assert!(code == 4 && text.contains("no object store of that region"), "{code} {text}");
+}
+
 #[test]
 fn google_keeps_both_layouts() {
     let Some(server) = Server::fake_gcs() else { return };

@@ -137,6 +137,12 @@ fn each_mistake_is_named_with_a_way_out() {
             vec![],
             "REMOTE_PASSWORD is needed for type pcloud\n    -> set it: the user's password, or REMOTE_PASSWORD_FILE",
         ),
+        (vec![("REMOTE_TYPE", "swift")], vec![], "REMOTE_AUTH is missing: there are no credentials"),
+        (
+            vec![("REMOTE_TYPE", "swift"), ("REMOTE_AUTH", "https://h/v3"), ("REMOTE_USER", "me")],
+            vec![],
+            "REMOTE_KEY is missing: there are no credentials",
+        ),
         (SFTP.to_vec(), vec![], "REMOTE_KEY_FILE is missing: there are no credentials"),
         ([&SFTP[..], &[("REMOTE_SOCKS_PROXY", "h:1")]].concat(), vec![], "REMOTE_SOCKS_PROXY is not a known option of type sftp"),
         (

@@ -88,9 +88,13 @@ impl Server {
         self.files.as_deref()
     }
 
-    /// The longest file it is sent: this server of Google's protocol knows no uploads in parts.
+    /// The longest file it is sent: these servers of Google's and Swift's protocols know no uploads in parts.
     pub fn longest(&self) -> usize {
-        if self.is_of("gcs") { 7_000_000 } else { 9_000_000 }
+        match () {
+            () if self.is_of("swift") => 3_000_000,
+            () if self.is_of("gcs") => 7_000_000,
+            () => 9_000_000,
+        }
     }
 
     /// A name with what a URL gives a meaning. WsgiDAV reads some of it in the place to move to.
@@ -109,6 +113,21 @@ impl Server {
         let url = format!("http://127.0.0.1:{port}/dav");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
         Some(Server::showing(child, folder, &remote))
+    }
+
+    /// A log-in with Keystone's version 3.
+    pub fn swift() -> Option<Server> {
+        let (child, port) = script("swift", &[])?;
+        let auth = format!("http://127.0.0.1:{port}/v3");
+        let remote = [
+            ("REMOTE_TYPE", "swift"),
+            ("REMOTE_AUTH", auth.as_str()),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_KEY", PASSWORD),
+            ("REMOTE_TENANT", "p"),
+            ("REMOTE_REGION", "here"),
+        ];
+        Some(Server::hiding(child, folder(), &remote))
     }
 
     pub fn webdav_of_rclone() -> Option<Server> {
