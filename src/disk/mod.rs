@@ -4,6 +4,7 @@
 //! beneath the root); what could not be read is counted and makes a listing Partial; memory does not grow with the
 //! number of files. It decides nothing: what should be pushed, placed or removed is decided above.
 
+mod database;
 mod error;
 mod metadata;
 mod names;
@@ -21,6 +22,7 @@ mod state;
 mod volume;
 mod xattr;
 
+pub use database::{Copied, DatabaseCopies, companions, is_log};
 pub use error::{DiskError, Facts};
 pub use metadata::PlaceSkips;
 pub use names::{NameSorter, SortedNames};

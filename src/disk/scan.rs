@@ -3,6 +3,7 @@
 //! One directory's names are read at once and sorted, then looked at one by one; below a directory the walk goes on
 //! before its next sibling. That is the order of paths, so nothing is sorted twice and nothing is kept.
 
+use super::database::{Beside, ENDINGS, begins_as_database, is_companion};
 use super::error::{DiskError, gone};
 use super::names::{NameSorter, SortedNames};
 use super::skips::Skips;
@@ -11,7 +12,7 @@ use super::volume::{LOST_AND_FOUND, READDIR_BYTES, Volume, errno_of};
 use crate::runtime::limits::SORT_BYTES;
 use crate::tree::{Completeness, FileType, Filter, Found, RelPath, Skip, SkipReason};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, openat};
+use rustix::fs::{Mode, OFlags, RawDir, Statx, openat};
 use rustix::io::Errno;
 use std::path::PathBuf;
 
@@ -66,7 +67,7 @@ impl Scan {
         Scan::start_within(volume, options, SORT_BYTES)
     }
 
-    fn start_within(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<Scan, DiskError> {
+    pub(super) fn start_within(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<Scan, DiskError> {
         let failed = |errno| volume.fault("listing", None, errno);
         let root = volume.reopen_root().map_err(failed)?;
         let stat = stat_fd(root.as_fd()).map_err(failed)?;
@@ -160,6 +161,9 @@ impl Scan {
         };
         let admitted = self.options.filter.admits(&path);
         match file_type(&stat) {
+            // It is part of the database beside it.
+            FileType::File if is_companion(self.current_dir()?, path.name()) => None,
+            FileType::File => admitted.then(|| self.file(path, &stat)).flatten(),
             FileType::Socket | FileType::Device if admitted => {
                 self.skips.add(Skip { path: Some(path), reason: SkipReason::Special, detail: None });
                 None
@@ -180,6 +184,24 @@ impl Scan {
             }
             _ => admitted.then(|| found(path, &stat)),
         }
+    }
+
+    /// A regular file; of a database, with what lies beside it.
+    fn file(&mut self, path: RelPath, stat: &Statx) -> Option<Found> {
+        let mut file = found(path, stat);
+        let names = &self.levels.last()?.names;
+        if !names.may_hold(file.path.name(), &ENDINGS) {
+            return Some(file);
+        }
+        let dir = self.current_dir()?;
+        match Beside::look(dir, file.path.name()) {
+            Ok(beside) => file.identity.log = beside.log().filter(|_| begins_as_database(dir, file.path.name())),
+            Err(errno) => {
+                self.incomplete(Some(file.path), SkipReason::Unreadable, said(errno));
+                return None;
+            }
+        }
+        Some(file)
     }
 
     /// Whether a path is no part of the data: the state directory, `lost+found`, an unfinished file.

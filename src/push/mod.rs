@@ -27,7 +27,7 @@ use self::assemble::{Assembled, Assembly};
 use self::batch::Memo;
 use self::capture::{Capture, CaptureReport};
 use self::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
-use crate::disk::{Scan, ScanOptions};
+use crate::disk::{DatabaseCopies, Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
 use crate::remote::session::{Local, Memory, SessionError, probe_new};
 use crate::runtime::{Stop, clock, compute, limits, ordered};
@@ -263,6 +263,7 @@ async fn read_and_pack(
         volume: request.local.volume.clone(),
         vault: memory.vault.clone(),
         options: request.capture.clone(),
+        databases: DatabaseCopies::new(&spill),
         memo: memo.clone(),
         memory: again,
         sender,

@@ -8,6 +8,7 @@
 mod outcome;
 mod pipeline;
 mod plain;
+mod stale;
 mod survey;
 
 pub use outcome::Outcome;
@@ -443,6 +444,9 @@ fn clear_way(local: &Local, survey: &Survey, removing: bool) -> Result<u64, Rest
         remove(&local.volume, leftover, FileType::File)?;
     }
     let mut removed = 0;
+    for path in &survey.stale.paths {
+        removed += u64::from(remove(&local.volume, path, FileType::File)?);
+    }
     for (path, file_type) in survey.extra.iter().rev().filter(|_| removing) {
         removed += u64::from(remove(&local.volume, path, *file_type)?);
     }

@@ -1,11 +1,12 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::RestoreError;
+use super::stale::{Stale, with_it};
 use crate::disk::{Scan, StateFile, Volume, stamp_of};
 use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
-use crate::tree::{Completeness, FileType, Filter, Found, RelPath};
+use crate::tree::{Completeness, FileType, Filter, Found, Identity, RelPath, Timestamp};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
 use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
@@ -109,6 +110,8 @@ pub struct Survey {
     pub kept: u64,
     /// Unfinished files of a killed restore.
     pub leftovers: Vec<RelPath>,
+    /// Logs of databases that are replaced.
+    pub stale: Stale,
 }
 
 /// The index of what the volume held, read beside it.
@@ -151,6 +154,7 @@ impl Surveyor {
             extra_bytes: 0,
             kept: 0,
             leftovers: Vec::new(),
+            stale: Stale::default(),
         };
         let mut tally = Tally::default();
         let mut groups = HashSet::new();
@@ -165,9 +169,13 @@ impl Surveyor {
                     survey.local += 1;
                     advance(&mut old, &mut known, &here.path)?;
                     let before = known.as_ref().filter(|known| known.entry.path == here.path);
-                    if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                        survey.extra_bytes += here.allocated;
-                        survey.extra.push((here.path, here.file_type));
+                    let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
+                    if goes && !survey.stale.takes(&self.volume, &here) {
+                        let with_it = with_it(&self.volume, &here);
+                        for extra in std::iter::once(here).chain(with_it) {
+                            survey.extra_bytes += extra.allocated;
+                            survey.extra.push((extra.path, extra.file_type));
+                        }
                     }
                 }
             } else if let Some(entry) = wanted.take() {
@@ -206,6 +214,9 @@ impl Surveyor {
             None => (Step::Place, None, Vec::new()),
             Some(found) => self.compare(&entry, found, before)?,
         };
+        if step != Step::Keep && entry.node.file_type() == FileType::File {
+            survey.stale.replace(&entry.path, found.as_ref());
+        }
         match step {
             Step::Place => {
                 survey.place += 1;
@@ -294,9 +305,14 @@ pub fn is_as_recorded(found: &Found, before: &Indexed) -> bool {
         attributes: &before.entry.attributes,
         size: node.size(),
         // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.map_or(Some((found.identity.ctime, found.identity.inode)), |stamp| Some((stamp.ctime, stamp.inode))),
+        stamp: before.stamp.map_or(Some(unlogged(found)), |stamp| Some((stamp.ctime, stamp.inode))),
     };
     judge(found, &facts) == Verdict::Unchanged
+}
+
+/// The stamp of a file beside which no log was written since: what a log holds, only a look can tell.
+pub fn unlogged(found: &Found) -> (Timestamp, u64) {
+    Identity { log: None, ..found.identity }.stamp()
 }
 
 /// Whether a local entry that is not wanted came from the vault and nobody has changed it since. A directory's times move

@@ -5,7 +5,7 @@ mod filter;
 mod listing;
 mod path;
 
-pub use entry::{Attributes, FileType, Found, Identity, Timestamp};
+pub use entry::{Attributes, DatabaseLog, FileType, Found, Identity, Timestamp};
 pub use filter::{Filter, FilterError};
 pub use listing::{Completeness, Skip, SkipReason};
 pub use path::{PathError, RelPath, Shown};

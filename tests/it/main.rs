@@ -24,6 +24,7 @@ mod remotes;
 mod rescue;
 mod s3;
 mod space;
+mod sqlite;
 mod tidy;
 mod unfinished;
 mod verbs;

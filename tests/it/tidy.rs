@@ -39,6 +39,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["opendal", "opendal_http_transport_reqwest", "reqwest", "suppaftp"], &["store"]),
     (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),
     (&["std::fs", "rustix::fs", "tokio::fs"], &["disk", "store"]),
+    (&["rusqlite", "nix"], &["disk"]),
     (&["std::env"], &["config", "cli"]),
     (
         &["SystemTime", "Instant::now", "tokio::spawn", "thread::spawn", "thread::Builder", "thread::scope", "spawn_blocking"],

@@ -167,14 +167,7 @@ async fn push_changes(
         outcome.entries = outcome.unchanged + added + changed;
         return Ok(outcome);
     }
-    let sender = Sender::new(
-        request.bucket.clone(),
-        request.local.volume.clone(),
-        listed,
-        request.force,
-        request.progress.clone(),
-        stop.clone(),
-    );
+    let sender = Sender::new(request, listed, stop.clone());
     let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
     finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
     Ok(outcome)

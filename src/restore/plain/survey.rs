@@ -1,7 +1,8 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::super::RestoreError;
-use super::super::survey::Step;
+use super::super::stale::{Stale, with_it};
+use super::super::survey::{Step, unlogged};
 use crate::disk::{Scan, StateFile, Volume, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node, parse_line, put_line};
@@ -82,6 +83,8 @@ pub struct Survey {
     pub kept: u64,
     /// Unfinished files of a killed restore.
     pub leftovers: Vec<RelPath>,
+    /// Logs of databases that are replaced.
+    pub stale: Stale,
 }
 
 /// What is compared.
@@ -114,6 +117,7 @@ impl Surveyor {
             bytes: 0,
             kept: 0,
             leftovers: Vec::new(),
+            stale: Stale::default(),
         };
         let mut known: Option<Line> = None;
         let mut wanted = tree.next()?;
@@ -139,8 +143,10 @@ impl Surveyor {
                     if let Some(here) = here {
                         advance(&mut old, &mut known, &here.path)?;
                         let before = known.as_ref().filter(|known| known.path == here.path);
-                        if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                            survey.extra.push((here.path, here.file_type));
+                        let goes = self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before));
+                        if goes && !survey.stale.takes(&self.volume, &here) {
+                            let with_it = with_it(&self.volume, &here);
+                            survey.extra.extend(std::iter::once(here).chain(with_it).map(|extra| (extra.path, extra.file_type)));
                         }
                     }
                 }
@@ -164,6 +170,9 @@ impl Surveyor {
             Some(found) => self.compare(&line, found, before)?,
         };
         line.stamp = before.and_then(|before| before.stamp).filter(|_| step == Step::Keep);
+        if step != Step::Keep && line.file_type() == Some(FileType::File) {
+            survey.stale.replace(&line.path, found.as_ref());
+        }
         if step == Step::Place {
             survey.place += 1;
             survey.bytes += line.size();
@@ -225,7 +234,7 @@ fn is_as_recorded(found: &Found, before: &Line) -> bool {
         attributes: &before.attributes,
         size: before.size(),
         // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.or(Some((found.identity.ctime, found.identity.inode))),
+        stamp: before.stamp.or(Some(unlogged(found))),
     };
     judge(found, &facts) == Verdict::Unchanged
 }
