@@ -47,12 +47,13 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         accept_rollback: args.state.accept_rollback,
         takeover: takeover(&args.takeover),
         pod: frame.pod(),
+        watch: None,
         progress: progress.clone(),
     };
     let pushed = push(&request, &frame.stop).await;
     progress.finish();
     let outcome = pushed?;
-    say_pushed(&outcome, &place);
+    outcome.say(&place);
     if outcome.new_vault && !args.single_key {
         tracing::warn!(
             "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
@@ -62,82 +63,6 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         Ending::Complete => 0,
         Ending::Partial(kind) => kind.exit_code(),
     })
-}
-
-fn say_pushed(outcome: &push::Outcome, place: &str) {
-    say_skips(&outcome.skips);
-    if let Some(held) = outcome.held {
-        let hash = HEXLOWER.encode(&held.hash);
-        let why = match held.reason {
-            HoldReason::Fuse => format!("more than the fuse lets through; if they are meant: --allow-deletes {hash}"),
-            HoldReason::PartialListing => "the volume could not be listed whole".to_string(),
-            HoldReason::NotWanted => "--no-delete".to_string(),
-        };
-        tracing::warn!(deletes_held = held.count, "{} held back: {why}", count(held.count, "delete"));
-        if held.replacing > 0 {
-            tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
-        }
-    }
-    if outcome.edited > 0 {
-        tracing::warn!(
-            objects = outcome.edited,
-            "changed at the remote by another program: they stay, and so do the local files; `remote-to-local-sync` takes them over"
-        );
-    }
-    if outcome.conflicts > 0 {
-        tracing::warn!(
-            files = outcome.conflicts,
-            "not stored, because another program's object has their name; -f replaces it, `remote-to-local-sync` takes it over"
-        );
-    }
-    if outcome.foreign > 0 {
-        tracing::info!(objects = outcome.foreign, "of other programs; left alone unless --delete-foreign");
-    }
-    let word = match (outcome.dry_run, outcome.published, outcome.ending()) {
-        (true, ..) => "dry run: would push",
-        (_, true, Ending::Complete) => "pushed",
-        (_, true, Ending::Partial(_)) => "pushed in part",
-        (_, false, Ending::Complete) => "nothing changed",
-        (_, false, Ending::Partial(_)) => "nothing pushed; something was left out",
-    };
-    tracing::info!(
-        commit = outcome.commit,
-        added = outcome.added,
-        changed = outcome.changed,
-        deleted = outcome.deleted,
-        entries = outcome.entries,
-        total = %bytes(outcome.bytes_total),
-        new = %bytes(outcome.bytes_new),
-        requests = total(&outcome.requests),
-        up = %bytes(outcome.requests.bytes_up),
-        took = %span(outcome.elapsed),
-        "{word} to {place}"
-    );
-}
-
-fn total(requests: &Requests) -> u64 {
-    requests.get + requests.put + requests.list + requests.head + requests.delete + requests.other
-}
-
-fn say_skips(skips: &Skips) {
-    for skip in skips.named() {
-        let path = skip.path.as_ref().map_or_else(|| ".".to_string(), ToString::to_string);
-        let detail = skip.detail.as_deref().unwrap_or_default();
-        tracing::warn!(%path, detail, "left out: {}", reason(skip.reason));
-    }
-    for (why, number) in skips.counts() {
-        tracing::warn!(count = number, "left out because {}", reason(why));
-    }
-}
-
-fn reason(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Unreadable => "it cannot be read",
-        SkipReason::Special => "sockets and devices are not stored",
-        SkipReason::OtherMount => "another file system is mounted there",
-        SkipReason::Unstable => "it kept changing while it was read: its previous version stays",
-        SkipReason::TooLong => "its name, path or size is beyond what is stored",
-    }
 }
 
 fn filter(paths: &args::Paths) -> Result<Filter, Report> {
@@ -231,7 +156,7 @@ fn say_restored(outcome: &restore::Outcome, place: &str) {
         removed = outcome.removed,
         local_changes = outcome.local_changes,
         written = %bytes(outcome.bytes),
-        requests = total(&outcome.requests),
+        requests = outcome.requests.all(),
         down = %bytes(outcome.requests.bytes_down),
         took = %span(outcome.elapsed),
         "{word} from {place}"

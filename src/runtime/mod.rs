@@ -7,5 +7,5 @@ mod shutdown;
 mod tasks;
 
 pub use retry::Backoff;
-pub use shutdown::{Stop, Stopped, listen_for_signals};
+pub use shutdown::{Signals, Stop, Stopped, listen_for_signals};
 pub use tasks::{Closed, OrderedReceiver, OrderedSender, Tasks, compute, ordered, wait_blocking};

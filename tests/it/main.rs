@@ -1,7 +1,9 @@
 //! The integration tests: one binary, one module per subject.
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
+mod admin;
 mod adversary;
+mod compat;
 mod connect;
 mod contention;
 mod displaced;
@@ -15,6 +17,7 @@ mod longlog;
 mod machine;
 mod model;
 mod outside;
+mod passes;
 mod plain;
 mod policies;
 mod properties;

@@ -27,9 +27,13 @@ pub fn companions(path: &RelPath) -> impl Iterator<Item = RelPath> {
     ENDINGS.into_iter().filter_map(|ending| RelPath::new([path.as_bytes(), ending].concat()).ok())
 }
 
-/// The name of the database that a name belongs to, by its ending.
-pub(super) fn base(name: &[u8]) -> Option<&[u8]> {
-    ENDINGS.into_iter().find_map(|ending| name.strip_suffix(ending)).filter(|base| !base.is_empty() && !base.ends_with(b"/"))
+/// The database that a path belongs to, if there is one of that name.
+pub(in super::super) fn companion_of(path: &RelPath) -> Option<RelPath> {
+    base(path.as_bytes()).and_then(|base| RelPath::new(base).ok())
+}
+
+fn base(name: &[u8]) -> Option<&[u8]> {
+    ENDINGS.into_iter().find_map(|ending| name.strip_suffix(ending)).filter(|base| !base.is_empty())
 }
 
 /// Whether a file with such a name holds what SQLite would write under it: beside another database it would destroy that.

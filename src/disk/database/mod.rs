@@ -12,7 +12,7 @@ mod locks;
 #[cfg(test)]
 mod tests;
 
-pub(super) use beside::{Beside, ENDINGS, begins_as_database, is_companion};
+pub(super) use beside::{Beside, ENDINGS, begins_as_database, companion_of, is_companion};
 pub use beside::{companions, is_log};
 pub use copy::{Copied, DatabaseCopies};
 

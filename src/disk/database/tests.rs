@@ -137,7 +137,8 @@ fn a_scan_lists_a_database_once_and_other_files_as_they_are() {
     for bytes in [1 << 20, 16] {
         let log = |name: &str| {
             let volume = Volume::open(root.path()).unwrap();
-            let options = ScanOptions { filter: Filter::default(), reserved: Vec::new(), spill: std::env::temp_dir() };
+            let options =
+                ScanOptions { filter: Filter::default(), reserved: Vec::new(), spill: std::env::temp_dir(), watch: None };
             let found: Vec<_> = Scan::start_within(&volume, options, bytes).unwrap().map(Result::unwrap).collect();
             let names: Vec<String> = found.iter().map(|found| found.path.to_string()).collect();
             assert_eq!(names, ["-wal", "db", "db-backup", "db-wal-journal", "lonely-journal", "notes", "notes-wal"]);
