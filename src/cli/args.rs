@@ -4,6 +4,7 @@
 //! that an existing Pod spec still starts. Every boolean also takes `--flag=false`.
 
 use super::control::args::{Health, Interrupt};
+use super::hooks::HookArgs;
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
 
@@ -215,6 +216,9 @@ pub struct SyncToRemote {
     /// What is remembered.
     #[command(flatten)]
     pub state: State,
+    /// What is called around it.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// Other writers.
     #[command(flatten)]
     pub takeover: Takeover,

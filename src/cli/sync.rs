@@ -21,6 +21,7 @@ use data_encoding::HEXLOWER;
 pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Report> {
     args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
+    let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
     let volume = Volume::open(&args.src)?;
@@ -47,6 +48,7 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         accept_rollback: args.state.accept_rollback,
         takeover: takeover(&args.takeover),
         pod: frame.pod(),
+        hooks,
         watch: None,
         progress: progress.clone(),
     };

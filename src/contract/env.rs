@@ -29,6 +29,12 @@ pub const STATE_DIR: &str = "STATE_DIR";
 pub const VSC_SOCKET: &str = "VSC_SOCKET";
 /// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
 pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// Called before a push.
+pub const BEFORE_PUSH: &str = "BEFORE_PUSH";
+/// Called after a push.
+pub const AFTER_PUSH: &str = "AFTER_PUSH";
+/// How long each of the two may take.
+pub const HOOK_TIMEOUT: &str = "HOOK_TIMEOUT";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.

@@ -7,6 +7,7 @@
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
 mod bandwidth;
+mod callback;
 mod config;
 mod error;
 mod ftp;
@@ -22,6 +23,7 @@ mod s3;
 mod served;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
+pub use callback::{Callback, CallbackError};
 pub use config::{RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};

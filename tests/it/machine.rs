@@ -151,6 +151,7 @@ impl Machine {
             accept_rollback: false,
             takeover: Takeover::Force,
             pod: "test-host".into(),
+            hooks: Default::default(),
             watch: None,
             progress: Progress::quiet(),
         }

@@ -11,6 +11,7 @@ mod engine;
 mod faults;
 mod fidelity;
 mod golden;
+mod hooks;
 mod interop;
 mod kills;
 mod longlog;

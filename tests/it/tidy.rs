@@ -48,7 +48,7 @@ const DOORS: &[(&[&str], &[&str])] = &[
         &["SystemTime", "Instant::now", "tokio::spawn", "thread::spawn", "thread::Builder", "thread::scope", "spawn_blocking"],
         &["runtime"],
     ),
-    (&["std::process::exit", "process::abort"], &["runtime"]),
+    (&["std::process::exit", "process::abort", "tokio::process", "std::process::Command"], &["runtime"]),
 ];
 
 /// (file, text, why it may).
