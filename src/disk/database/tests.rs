@@ -1,9 +1,9 @@
 use super::beside::JOURNAL_MAGIC;
 use super::locks::{Patience, is_reserved};
 use super::{Copied, DatabaseCopies};
-use crate::disk::{Scan, ScanOptions, Volume};
+use crate::disk::{Scan, ScanOptions, Volume, Watch};
 use crate::runtime::Stop;
-use crate::tree::{Filter, RelPath};
+use crate::tree::{Dirty, Filter, Regions, RelPath};
 use rusqlite::{Connection, ErrorCode};
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -152,4 +152,24 @@ fn a_scan_lists_a_database_once_and_other_files_as_they_are() {
         writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
         assert_ne!(log("db").unwrap().state, before.state);
     }
+}
+
+#[test]
+fn a_commit_that_is_heard_of_leads_to_the_database() {
+    let root = tempfile::tempdir().unwrap();
+    let writer = database(root.path(), "WAL");
+    fs::write(root.path().join("other"), "text").unwrap();
+    let volume = Volume::open(root.path()).unwrap();
+    let filter = Filter::new(&["db".to_string()], &[]).unwrap();
+    let watch = Watch::new(&volume, filter.clone(), Vec::new()).unwrap();
+    let options = |watch| ScanOptions { filter: filter.clone(), reserved: Vec::new(), spill: std::env::temp_dir(), watch };
+    let before: Vec<_> = Scan::start(&volume, options(Some(watch.clone()))).unwrap().map(Result::unwrap).collect();
+    writer.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+    let mut dirty = Dirty::default();
+    watch.take(&mut dirty);
+    let parts = Regions::new(dirty.paths().unwrap().clone());
+    let after: Vec<_> = Scan::start_parts(&volume, options(None), &parts).unwrap().map(Result::unwrap).collect();
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_eq!(before[0].identity.ctime, after[0].identity.ctime, "only its log was written");
+    assert_ne!(before[0].identity.stamp(), after[0].identity.stamp());
 }
