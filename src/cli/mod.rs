@@ -14,6 +14,7 @@ mod ls;
 mod out;
 mod plain;
 mod snapshots;
+mod stay;
 mod sync;
 
 pub use args::Cli;

@@ -2,32 +2,36 @@
 
 use super::args::{self, Owners, RemoteToLocalSync, SyncToRemote, TakeoverHow};
 use super::frame::Frame;
+use super::stay;
+use crate::admin::ask_any;
 use crate::config::At;
-use crate::disk::{Skips, Volume};
+use crate::contract::control::{Request, socket_paths};
+use crate::disk::Volume;
 use crate::fault::{Kind, Report};
-use crate::plan::{HoldReason, RestoreAction};
-use crate::push::{self, CaptureOptions, Ending, PlainOptions, Push, push};
-use crate::remote::session::Local;
+use crate::plan::RestoreAction;
+use crate::push::{CaptureOptions, Ending, PlainOptions, Push, PushError, push};
+use crate::remote::session::{Local, SessionError};
 use crate::restore::{self, Restore, restore};
-use crate::store::Requests;
-use crate::telemetry::{Progress, bytes, count, span};
-use crate::tree::{Filter, SkipReason};
+use crate::runtime::limits;
+use crate::telemetry::{Progress, bytes, span};
+use crate::tree::Filter;
 use crate::vault::container::Compression;
 use crate::vault::point::Wanted;
 use crate::vault::writer::Takeover;
 use data_encoding::HEXLOWER;
 
-/// Pushes once.
+/// Pushes once, or stays and pushes again and again.
 pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Report> {
-    args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
     let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
     let volume = Volume::open(&args.src)?;
-    let local = Local::open(volume, args.state.state_dir.as_deref())?;
-    let place = bucket.describe();
-    let progress = Progress::start("push", frame.progress);
+    let local = match Local::open(volume, args.state.state_dir.as_deref()) {
+        Err(error) if error.is_busy() && !args.sidecar.stays() && !args.dry_run => return ask_sidecar(args, frame, error).await,
+        local => local?,
+    };
+    let progress = if args.sidecar.stays() { Progress::quiet() } else { Progress::start("push", frame.progress) };
     let request = Push {
         bucket,
         unlocker,
@@ -50,21 +54,39 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         pod: frame.pod(),
         hooks,
         watch: None,
+        single_key: args.single_key,
         progress: progress.clone(),
     };
+    if args.sidecar.stays() {
+        return stay::stay(request, args, frame).await;
+    }
+    let place = request.bucket.describe();
     let pushed = push(&request, &frame.stop).await;
     progress.finish();
     let outcome = pushed?;
     outcome.say(&place);
-    if outcome.new_vault && !args.single_key {
-        tracing::warn!(
-            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
-        );
-    }
     Ok(match outcome.ending() {
         Ending::Complete => 0,
         Ending::Partial(kind) => kind.exit_code(),
     })
+}
+
+/// Beside a running sidecar, a push is a wish: the sidecar makes one pass over everything and tells what came of it.
+async fn ask_sidecar(args: &SyncToRemote, frame: &Frame, busy: SessionError) -> Result<u8, Report> {
+    let paths = socket_paths(args.sidecar.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
+    match frame.stop.or(ask_any(&paths, &Request::Pass, limits::PASS_WAIT)).await {
+        Ok(Ok(reply)) if reply.exit == 0 => {
+            tracing::info!("the sidecar of this directory made the push: {}", reply.message);
+            Ok(0)
+        }
+        Ok(Ok(reply)) => {
+            tracing::error!("the sidecar of this directory made the push: {}", reply.message);
+            Ok(reply.exit)
+        }
+        Ok(Err(error)) if error.is_nobody() => Err(busy.into()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(stopped) => Err(PushError::from(stopped).into()),
+    }
 }
 
 fn filter(paths: &args::Paths) -> Result<Filter, Report> {
@@ -99,7 +121,7 @@ pub fn wanted(at: &At) -> Wanted {
 
 /// Restores once.
 pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Result<u8, Report> {
-    args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    args.former.warning().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.src)?;
     let crypt = frame.crypt(&args.access, &args.src, unlocker.as_ref())?;

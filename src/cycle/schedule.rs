@@ -4,18 +4,19 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 /// A schedule: `@every 5m`, five fields (minute first), six fields (second first), or a word such as `@hourly`; with
 /// `TZ=Europe/Warsaw ` before it in that zone, else in the zone of the process (UTC in a container that sets none).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Schedule {
     text: String,
     rule: Rule,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Rule {
     Every(Duration),
     Cron(Box<Cron>, TimeZone),
@@ -87,12 +88,13 @@ fn next(rule: &Rule, after: Timestamp) -> Option<u64> {
     u64::try_from(found.as_millisecond()).ok()
 }
 
-impl Schedule {
-    /// As it was given.
-    pub fn text(&self) -> &str {
-        &self.text
+impl fmt::Debug for Schedule {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Schedule({})", self.text)
     }
+}
 
+impl Schedule {
     /// How long from `now_ms` (since 1970, by the wall clock) to the next tick.
     pub fn wait(&self, now_ms: u64) -> Duration {
         if let Rule::Every(interval) = self.rule {

@@ -113,9 +113,8 @@ impl Trigger {
 
     /// A pass begins. What it looks at.
     pub fn begin(&mut self, now: Instant) -> Dirty {
-        let stale = |every: Option<Duration>, since: Option<Instant>| {
-            every.zip(since).is_some_and(|(every, since)| now >= since + every)
-        };
+        let stale =
+            |every: Option<Duration>, since: Option<Instant>| every.zip(since).is_some_and(|(every, since)| now >= since + every);
         if stale(self.spacing.reconcile, self.looked_at_everything) || self.polling {
             self.dirty.mark_everything();
         }

@@ -7,6 +7,7 @@
 
 mod database;
 mod error;
+mod message;
 mod metadata;
 mod names;
 mod place;
@@ -27,6 +28,7 @@ mod xattr;
 
 pub use database::{Copied, DatabaseCopies, companions, is_log};
 pub use error::{DiskError, Facts};
+pub use message::write_message;
 pub use metadata::PlaceSkips;
 pub use names::{NameSorter, SortedNames};
 pub use place::{PlaceOptions, Placer};

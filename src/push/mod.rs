@@ -68,6 +68,8 @@ pub struct Push<'a> {
     pub pod: String,
     /// What is called around each pass.
     pub hooks: Hooks,
+    /// Do not warn that only one key opens a new vault.
+    pub single_key: bool,
     /// Listens to each directory that a walk enters.
     pub watch: Option<Watch>,
     /// Bars.
@@ -106,6 +108,11 @@ impl<'a> Pusher<'a> {
     /// Nothing is asked of the remote before the first pass.
     pub fn new(request: &'a Push<'a>) -> Pusher<'a> {
         Pusher { request, session: None }
+    }
+
+    /// The epoch in which this process may write; `None` without the right to, and in the plain layout, which has none.
+    pub fn epoch(&self) -> Option<u32> {
+        self.session.as_ref().and_then(sealed::Session::epoch)
     }
 
     /// One pass. After one that failed, the next begins by finding out anew what lies at the remote.

@@ -89,6 +89,10 @@ pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
 pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
 /// What is left for the last pass after a second signal.
 pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// Between two tries of the last pass.
+pub const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Whoever asks a sidecar for a pass waits this long for its end: a first push may take hours.
+pub const PASS_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Quiet for this long, a volume counts as left alone by its application.
 pub const QUIET: Duration = Duration::from_secs(2);
 /// Between two signs of life of the loop.
@@ -149,6 +153,10 @@ pub const WHOLE_BODY_BYTES: usize = 256 << 20;
 pub const FILES_IN_FLIGHT: usize = 32;
 /// Bytes that files of the plain layout hold at once while they are on their way.
 pub const FILES_BYTES: usize = 24 << 20;
+/// Objects deleted with one request: S3 takes no more.
+pub const DELETES: usize = 1000;
+/// With more lines than this an entry of the manifest comes with a base instead: bounds the memory of both sides.
+pub const MANIFEST_DELTA_LINES: u64 = 32 << 10;
 /// A base of the manifest is written when this many deltas follow the last one.
 pub const MANIFEST_DELTAS: u64 = 64;
 /// A base of the manifest is also written when the deltas after the last one hold this much.

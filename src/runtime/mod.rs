@@ -8,6 +8,6 @@ mod shutdown;
 mod tasks;
 
 pub use child::{Child, ChildError};
-pub use retry::Backoff;
+pub use retry::{Backoff, random_share};
 pub use shutdown::{Signals, Stop, Stopped, listen_for_signals};
 pub use tasks::{Closed, OrderedReceiver, OrderedSender, Tasks, compute, ordered, wait_blocking};

@@ -34,7 +34,7 @@ impl Ears {
         let heard = Arc::new(Heard::default());
         let mut tasks = Tasks::new("hear the volume");
         let (listening, told) = (watch.clone(), heard.clone());
-        tasks.spawn_blocking(move || listening.listen(|dirty| told.add(dirty)));
+        tasks.spawn_work(move || listening.listen(|dirty| told.add(dirty)));
         Ears { watch, heard, _tasks: tasks }
     }
 

@@ -10,17 +10,16 @@ mod farewell;
 mod report;
 mod ticks;
 
-use self::drain::Drained;
 use self::ears::Ears;
 use self::report::Reports;
 use self::ticks::Ticks;
 use crate::admin::{Command, Health, Wish};
 use crate::contract::control::Reply;
-use crate::cycle::{Grace, PassEnd, Schedule, Spacing, Trigger};
+use crate::cycle::{Grace, Schedule, Spacing, Trigger};
 use crate::disk::{Coverage, DiskError, Watch};
 use crate::fault::Kind;
 use crate::push::{Outcome, Pass, Push, PushError, Pusher};
-use crate::runtime::{Signals, Stop, clock, limits};
+use crate::runtime::{Signals, Stop, Stopped, clock, limits};
 use crate::telemetry::Metrics;
 use crate::tree::Dirty;
 use std::path::PathBuf;
@@ -58,7 +57,7 @@ pub struct Around {
     /// Counts.
     pub metrics: Metrics,
     /// Told of each complete pass.
-    pub heartbeat: Option<crate::store::Heartbeat>,
+    pub heartbeat: Option<crate::store::heartbeat::Heartbeat>,
 }
 
 /// Runs until a signal ends it; the exit code.
@@ -163,7 +162,7 @@ impl Sidecar<'_> {
         let woken = tokio::select! {
             biased;
             () = self.signals.stop.wait() => Woken::Signal,
-            wish = self.wishes.recv() => Woken::Wish(wish),
+            wish = self.wishes.recv(), if !self.wishes.is_closed() => Woken::Wish(wish),
             () = news(self.ears.as_ref()) => Woken::News,
             () = tick(self.ticks.as_mut()) => Woken::Tick,
             () = clock::sleep(pause) => Woken::Time,
@@ -269,10 +268,10 @@ impl Sidecar<'_> {
         let result = self.run_pass(&Pass { dirty: dirty.clone(), last: false }).await;
         let end = report::end_of(&result);
         self.trigger.end(end, clock::now());
-        if result.is_ok() && dirty.paths().is_none() {
-            self.note_coverage();
-        }
+        self.note_coverage();
         let reply = self.reports.pass(self.request, &result, &dirty, began_ms).await;
+        let epoch = self.pusher.epoch();
+        self.metrics.set_lease(epoch.unwrap_or(0).into(), epoch.is_some());
         self.metrics.set_oldest_unsynced(self.trigger.waiting_since());
         asked.into_iter().for_each(|asked| drop(asked.send(reply.clone())));
         self.answer_waiting(result.as_ref().ok());
@@ -299,6 +298,10 @@ impl Sidecar<'_> {
                     () = tick(self.ticks.as_mut()) => Woken::Tick,
                     () = clock::sleep(left.min(limits::BEAT)) => Woken::Time,
                 };
+                if self.deadline.is_some_and(|deadline| clock::now() > deadline + limits::DRAIN_RESERVE / 2) {
+                    // It was asked to stop and has not: the time that is kept for the last words begins.
+                    break Err(Stopped.into());
+                }
                 let now_marks = (self.request.bucket.requests(), self.request.progress.counted());
                 if std::mem::replace(&mut marks, now_marks) != now_marks {
                     self.health.beat();
@@ -326,7 +329,7 @@ impl Sidecar<'_> {
         let left = self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(clock::now()));
         if left.is_zero() {
             stop.ask();
-            return limits::BEAT;
+            return limits::DRAIN_RESERVE / 4;
         }
         left
     }

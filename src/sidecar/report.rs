@@ -7,7 +7,8 @@ use crate::cycle::PassEnd;
 use crate::fault::{Fault, Kind, Report};
 use crate::push::{Ending, Outcome, Push, PushError, pending};
 use crate::runtime::Stop;
-use crate::store::{Heartbeat, Requests};
+use crate::store::Requests;
+use crate::store::heartbeat::Heartbeat;
 use crate::telemetry::{Direction, Metrics, Operation};
 use crate::tree::Dirty;
 use std::time::Duration;
@@ -85,8 +86,10 @@ impl Reports {
         if exit == 0 {
             self.complete_ms = began_ms;
             self.metrics.set_pending(0, 0);
-            if let Some(heartbeat) = &self.heartbeat {
-                heartbeat.beat().await;
+            if let Some(heartbeat) = &self.heartbeat
+                && let Err(error) = heartbeat.send().await
+            {
+                tracing::warn!("{error}");
             }
         }
         let entries = outcome.added + outcome.changed + outcome.deleted;

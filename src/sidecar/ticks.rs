@@ -56,7 +56,8 @@ impl Ticks {
             Next::Wall(at) => {
                 // After the clock was set back, the next tick is one of the new time.
                 let now = clock::wall_ms();
-                let again = now.saturating_add(u64::try_from((self.schedule.wait(now) + self.jitter).as_millis()).unwrap_or(u64::MAX));
+                let again =
+                    now.saturating_add(u64::try_from((self.schedule.wait(now) + self.jitter).as_millis()).unwrap_or(u64::MAX));
                 self.next = Next::Wall(at.min(again));
                 Duration::from_millis(at.min(again).saturating_sub(now))
             }

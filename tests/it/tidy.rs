@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("telemetry", 1),
     ("tree", 1),
     ("admin", 2),
+    ("cycle", 2),
     ("disk", 2),
     ("plan", 2),
     ("seal", 2),
@@ -37,7 +38,7 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Outside things and the rooms whose door they are.
 const DOORS: &[(&[&str], &[&str])] = &[
-    (&["opendal", "opendal_http_transport_reqwest", "reqwest", "suppaftp"], &["store"]),
+    (&["opendal", "opendal_http_transport_reqwest", "reqwest", "suppaftp", "russh", "russh_sftp", "hmac", "sha1"], &["store"]),
     (&["hyper", "hyper_util"], &["admin"]),
     (&["prometheus_client"], &["telemetry"]),
     (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),

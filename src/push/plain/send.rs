@@ -5,6 +5,7 @@ use super::super::capture::settled_stamp;
 use super::super::{Push, PushError};
 use super::steps::{Op, Step, StepReader};
 use crate::disk::{Copied, DatabaseCopies, DiskError, Skips, SourceFile, Stamp, Volume, stamp_of};
+use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
 use crate::runtime::{Stop, Tasks, compute, limits};
@@ -19,20 +20,15 @@ use tokio::sync::Semaphore;
 /// Sends what steps say.
 #[derive(Clone)]
 pub struct Sender {
-    /// To where.
-    pub bucket: Bucket,
-    /// From where.
-    pub volume: Volume,
-    /// Where databases are copied to.
-    pub databases: Arc<DatabaseCopies>,
+    bucket: Bucket,
+    volume: Volume,
+    databases: Arc<DatabaseCopies>,
     /// Whether the remote was listed: an object that was not listed is not there.
-    pub listed: bool,
+    listed: bool,
     /// Replace objects that another program wrote.
-    pub replace: bool,
-    /// Bars.
-    pub progress: Progress,
-    /// Asked to stop.
-    pub stop: Stop,
+    replace: bool,
+    progress: Progress,
+    stop: Stop,
     /// Bytes that may be under way, in KiB.
     room: Arc<Semaphore>,
 }
@@ -86,8 +82,8 @@ enum Looked {
 }
 
 impl Sender {
-    /// A sender.
-    pub fn new(request: &Push<'_>, listed: bool, stop: Stop) -> Sender {
+    /// A sender of what `request` names; `listed` says whether the remote was.
+    pub fn new(request: &Push<'_>, listed: bool, stop: &Stop) -> Sender {
         Sender {
             bucket: request.bucket.clone(),
             volume: request.local.volume.clone(),
@@ -95,7 +91,7 @@ impl Sender {
             listed,
             replace: request.force,
             progress: request.progress.clone(),
-            stop,
+            stop: stop.clone(),
             room: Arc::new(Semaphore::new(limits::FILES_BYTES >> 10)),
         }
     }
@@ -148,10 +144,10 @@ impl Sender {
     }
 
     /// Stores that keep files in folders take no object where another is a folder's name.
-    async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PushError> {
+    async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PlainError> {
         let in_way = |step: &&Step| step.displaces && (step.op == Op::Record || step.op == Op::Delete && admitted);
         let keys: Vec<String> = window.iter().filter(in_way).map(|step| key_of(&self.bucket, &step.line.path)).collect();
-        Ok(self.bucket.delete_all(&self.stop, &keys).await.map_err(crate::plain::error::PlainError::Store)?)
+        Ok(self.bucket.delete_all(&self.stop, &keys).await?)
     }
 
     fn record(&self, step: Step, done: Option<Done>, admitted: bool, sent: &mut Sent) {
@@ -198,7 +194,7 @@ impl Sender {
         let is_foreign = self.is_foreign(&step);
         // A long file is read twice only where that may save sending it.
         let needs_hash =
-            move |size| size <= DIGEST_PART_BYTES as u64 || known.is_some_and(|(known, _)| size == known) || is_foreign;
+            move |size| size <= DIGEST_PART_BYTES as u64 || is_foreign || known.is_some_and(|(known, _)| size == known);
         let reading = Reading { volume, path, databases: Arc::clone(&self.databases), stop: self.stop.clone() };
         let looked = compute("read a file", move || reading.look(needs_hash)).await?;
         let whole = match looked {
@@ -209,14 +205,14 @@ impl Sender {
         self.progress.add_files(1);
         let size = whole.found.size;
         let needs_hash = needs_hash(size);
-        if needs_hash && known == Some((size, whole.hash)) && self.object_is_known(&step) {
+        if needs_hash && known == Some((size, whole.hash)) && (self.object_is_known(&step) || is_foreign) {
+            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
+            let line = Box::new(recorded(&step, &whole, mark, whole.hash));
+            if !self.object_is_known(&step) {
+                return Ok(Done::Edited(line));
+            }
             self.progress.add_bytes(size);
-            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
-            return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), 0));
-        }
-        if needs_hash && known == Some((size, whole.hash)) && is_foreign {
-            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
-            return Ok(Done::Edited(Box::new(recorded(&step, &whole, mark, whole.hash))));
+            return Ok(Done::Stored(line, 0));
         }
         if is_foreign && let Some((mark, length)) = &step.listed {
             if *length != size || self.hash_of_object(&step, *length).await? != Some((mark.clone(), whole.hash)) {
@@ -224,25 +220,25 @@ impl Sender {
             }
             return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark.clone(), whole.hash)), 0));
         }
-        match &whole.content {
-            Some(content) => {
-                let (key, mtime) = (key_of(&self.bucket, &step.line.path), whole.found.attributes.mtime);
-                let put = self.bucket.put_file(&self.stop, &key, content.clone(), mtime).await;
-                let mark = put.map_err(crate::plain::error::PlainError::Store)?;
-                self.progress.add_bytes(size);
-                Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), size))
-            }
-            None => self.put_long(&step, whole).await,
+        match whole.content.clone() {
+            Some(content) => Ok(self.put_short(&step, whole, content).await?),
+            None => Ok(self.put_long(&step, whole).await?),
         }
     }
 
+    async fn put_short(&self, step: &Step, whole: Whole, content: Bytes) -> Result<Done, PlainError> {
+        let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
+        let mark = self.bucket.put_file(&self.stop, &key_of(&self.bucket, &step.line.path), content, mtime).await?;
+        self.progress.add_bytes(size);
+        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, whole.hash)), size))
+    }
+
     /// Sends a long file in parts. The object appears only if the file did not change meanwhile.
-    async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PushError> {
-        let plain = crate::plain::error::PlainError::Store;
+    async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PlainError> {
         let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
         let file = &whole.source;
         let key = key_of(&self.bucket, &step.line.path);
-        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(plain)?;
+        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await?;
         let mut digest = FileDigest::default();
         let mut at = 0;
         while at < size {
@@ -269,7 +265,7 @@ impl Sender {
             digest.append(part);
             if let Err(error) = upload.write(&self.stop, Bytes::from(piece)).await {
                 upload.abort().await;
-                return Err(plain(error).into());
+                return Err(error.into());
             }
             at += length as u64;
             self.progress.add_bytes(length as u64);
@@ -278,7 +274,7 @@ impl Sender {
             upload.abort().await;
             return Ok(Done::Left(SkipReason::Unstable, None));
         }
-        let mark = upload.finish(&self.stop).await.map_err(plain)?;
+        let mark = upload.finish(&self.stop).await?;
         Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
     }
 
@@ -300,26 +296,25 @@ impl Sender {
     }
 
     /// The digest of an object's content, if it did not change while it was read.
-    async fn hash_of_object(&self, step: &Step, size: u64) -> Result<Option<(Mark, ShortId)>, PushError> {
+    async fn hash_of_object(&self, step: &Step, size: u64) -> Result<Option<(Mark, ShortId)>, PlainError> {
         let key = key_of(&self.bucket, &step.line.path);
         let mut digest = FileDigest::default();
         let mut mark: Option<Mark> = None;
         let mut at = 0;
-        while at < size || at == 0 {
+        loop {
             let end = (at + DIGEST_PART_BYTES as u64).min(size);
             let range = (size > 0).then_some(at..end);
-            let fetched = self.bucket.fetch(&self.stop, &key, range).await.map_err(crate::plain::error::PlainError::Store)?;
+            let fetched = self.bucket.fetch(&self.stop, &key, range).await?;
             if fetched.bytes.len() as u64 != end - at || mark.as_ref().is_some_and(|mark| *mark != fetched.mark) {
                 return Ok(None);
             }
             digest.push(&fetched.bytes);
-            mark = Some(fetched.mark);
             at = end;
-            if size == 0 {
-                break;
+            if at == size {
+                return Ok(Some((fetched.mark, digest.finish())));
             }
+            mark = Some(fetched.mark);
         }
-        Ok(mark.map(|mark| (mark, digest.finish())))
     }
 }
 
@@ -397,10 +392,12 @@ impl Reading {
             stamp = source.stamp()?;
             found.size = stamp.size;
         }
+        // Whatever length the scan saw: a short file is sent from here.
+        let is_short = found.size <= DIGEST_PART_BYTES as u64;
         let mut digest = FileDigest::default();
         let mut content = Vec::new();
         let mut at = 0;
-        while needs_hash(found.size) && at < found.size {
+        while (needs_hash(found.size) || is_short) && at < found.size {
             self.stop.check()?;
             let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
             content.resize(length, 0);
@@ -413,8 +410,29 @@ impl Reading {
         if source.stamp()? != stamp {
             return Ok(None);
         }
-        let content = (found.size <= DIGEST_PART_BYTES as u64).then(|| Bytes::from(content));
+        let content = is_short.then(|| Bytes::from(content));
         let source = Arc::new(source);
         Ok(Some(Looked::Whole(Box::new(Whole { source, stamp, xattrs, hash: digest.finish(), content, found }))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DatabaseCopies, FileDigest, Looked, Reading, Volume};
+    use crate::runtime::Stop;
+    use crate::tree::RelPath;
+
+    #[test]
+    fn a_file_that_became_short_since_the_scan_is_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("log"), "what is left of it").unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        // The scan saw it long, so that no digest was asked for.
+        let databases = DatabaseCopies::new(root.path()).into();
+        let reading = Reading { volume, databases, path: RelPath::new("log").unwrap(), stop: Stop::new() };
+        let looked = reading.look(|_| false).unwrap();
+        let Looked::Whole(whole) = looked else { unreachable!("nobody changes it") };
+        assert_eq!(whole.content.as_deref(), Some(&b"what is left of it"[..]));
+        assert_eq!(whole.hash, FileDigest::of(b"what is left of it"));
     }
 }
