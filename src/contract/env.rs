@@ -29,6 +29,12 @@ pub const STATE_DIR: &str = "STATE_DIR";
 pub const VSC_SOCKET: &str = "VSC_SOCKET";
 /// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
 pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// Called before a push.
+pub const BEFORE_PUSH: &str = "BEFORE_PUSH";
+/// Called after a push.
+pub const AFTER_PUSH: &str = "AFTER_PUSH";
+/// How long each of the two may take.
+pub const HOOK_TIMEOUT: &str = "HOOK_TIMEOUT";
 /// The Pod's grace period, which only the Pod's author knows.
 pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
 /// Where probes and Prometheus are answered.

@@ -7,6 +7,7 @@
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
 mod bandwidth;
+mod callback;
 mod config;
 mod error;
 mod file_server;
@@ -25,6 +26,7 @@ mod served;
 mod sftp;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
+pub use callback::{Callback, CallbackError};
 pub use config::{RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use listing::Listed;

@@ -43,12 +43,13 @@ const DOORS: &[(&[&str], &[&str])] = &[
     (&["prometheus_client"], &["telemetry"]),
     (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),
     (&["std::fs", "rustix::fs", "tokio::fs"], &["disk", "store"]),
+    (&["rusqlite", "nix"], &["disk"]),
     (&["std::env"], &["config", "cli"]),
     (
         &["SystemTime", "Instant::now", "tokio::spawn", "thread::spawn", "thread::Builder", "thread::scope", "spawn_blocking"],
         &["runtime"],
     ),
-    (&["std::process::exit", "process::abort"], &["runtime"]),
+    (&["std::process::exit", "process::abort", "tokio::process", "std::process::Command"], &["runtime"]),
 ];
 
 /// (file, text, why it may).
