@@ -4,7 +4,7 @@
     servers.py ftp FOLDER       pyftpdlib, the same user, and `blind`, who may only list
     servers.py ftps FOLDER PEM  the same after AUTH TLS, with the certificate and key of a file
     servers.py ftps-first FOLDER PEM    the same with TLS from the first byte
-    servers.py swift            Swift and its Keystone in memory: as documented, and each token is good for 12 requests
+    servers.py swift            Swift and its Keystone in memory: as documented, and each token is good for 40 requests
     servers.py http FOLDER      Python's own file server with its index pages
 """
 
@@ -100,7 +100,8 @@ def swift():
 
         def token(self):
             with lock:
-                tokens[f"token-{len(tokens)}"] = 12
+                # More than are under way at once.
+                tokens[f"token-{len(tokens)}"] = 40
                 return f"token-{len(tokens) - 1}"
 
         def store(self):

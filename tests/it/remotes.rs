@@ -52,7 +52,7 @@ fn keeps_a_volume(server: &Server, path: &'static str, is_plain: bool) {
 }
 
 /// What a wrong password and a server that is gone lead to: an exit code that says so, and nothing written anywhere.
-fn refuses(server: Server, path: &'static str, secret: &'static str) {
+fn refuses(mut server: Server, path: &'static str, secret: &'static str) {
     let mut machine = Machine::new(server.remote(), path);
     machine.write("file", b"content");
     pushed(&machine, &[]);
@@ -72,7 +72,7 @@ fn refuses(server: Server, path: &'static str, secret: &'static str) {
     assert!(!machine.at("refused").join("file").exists());
     assert_eq!(server.folder().map(paths), kept, "nothing was written");
     machine.remote = right;
-    drop(server);
+    server.end();
     let (code, text) = machine.restore("gone", &[]);
     assert_eq!(code, 5, "{text}");
     assert!(!machine.at("gone").join("file").exists());

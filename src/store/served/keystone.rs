@@ -74,10 +74,10 @@ impl Keystone {
         self.accepted.fetch_max(number, Ordering::Relaxed);
     }
 
-    /// A token was refused: whether another one may do better. One that never worked is no better when it is new.
+    /// A token was refused: whether another one may do better. Two in a row that never worked are a denial.
     pub(super) fn refuse(&self, number: u64) -> bool {
         self.refused.fetch_max(number, Ordering::Relaxed);
-        self.accepted.load(Ordering::Relaxed) >= number
+        self.accepted.load(Ordering::Relaxed) + 1 >= number
     }
 
     async fn log_in(&self, transport: &impl HttpTransport) -> Result<Ticket, Lost> {

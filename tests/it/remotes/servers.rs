@@ -21,8 +21,7 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
@@ -76,6 +75,12 @@ impl Server {
     /// What it keeps is not seen as files.
     fn hiding(child: Child, folder: tempfile::TempDir, remote: &[(&str, &str)]) -> Server {
         Server { child, files: None, _folder: folder, remote: pairs(remote) }
+    }
+
+    /// Ends it; what lies in its folder stays.
+    pub fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// What the program is given.
