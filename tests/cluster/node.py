@@ -1,0 +1,85 @@
+"""What only the node knows, looked at from a Pod that sees the node's processes, and volumes made by hand there."""
+import json
+
+from kube import RUN, apply, expect, get, is_ready, kubectl, namespace, until
+
+SPACE = f"{RUN}-node"
+FOLDER = f"/var/tmp/{RUN}"
+
+
+def prepare():
+    """Starts the Pod. All proofs use one node: their volumes lie there."""
+    namespace(SPACE, "privileged")
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "node"},
+        "spec": {
+            "hostPID": True,
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "containers": [{
+                "name": "node",
+                "image": "busybox:1.37",
+                "command": ["/bin/sleep", "2147483647"],
+                "securityContext": {"privileged": True},
+                "volumeMounts": [{"name": "folder", "mountPath": FOLDER}],
+            }],
+            "volumes": [{"name": "folder", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}}],
+        },
+    }
+    apply(SPACE, [pod])
+    until("the Pod that looks at the node", 60, lambda: is_ready(get(SPACE, "pod", "node")))
+
+
+def on_node(script, seconds=60):
+    return kubectl("-n", SPACE, "exec", "node", "--", "/bin/sh", "-c", script, seconds=seconds)
+
+
+def processes(container_id):
+    """The node's process ids of a container, lowest first."""
+    key = container_id.rsplit("/", 1)[-1]
+    out = on_node(f"grep -l {key} /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | sort -n")
+    return [int(line) for line in out.split()]
+
+
+def main_process(container_id):
+    found = processes(container_id)
+    expect(found, f"the node shows no process of {container_id}")
+    return found[0]
+
+
+def memory_kib(pid):
+    """A process's resident memory, now and at most."""
+    text = on_node(f"cat /proc/{pid}/status")
+    fields = {line.split(":")[0]: line.split() for line in text.splitlines()}
+    return int(fields["VmRSS"][1]), int(fields["VmHWM"][1])
+
+
+def volume(name, claim_space, claim):
+    """A volume on the node, bound to a claim: the cluster need not provide any by itself."""
+    on_node(f"mkdir -p {FOLDER}/{name} && chmod 0777 {FOLDER}/{name}")
+    host = get(SPACE, "pod", "node")["spec"]["nodeName"]
+    labels = json.loads(kubectl("get", "node", host, "-o", "json"))["metadata"]["labels"]
+    here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [labels["kubernetes.io/hostname"]]}
+    apply("default", [{
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name, "labels": {"volume-syncing-controller-tests": RUN}},
+        "spec": {
+            "capacity": {"storage": "10Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "claimRef": {"namespace": claim_space, "name": claim},
+            "hostPath": {"path": f"{FOLDER}/{name}"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+        },
+    }])
+
+
+def clear():
+    """Removes what was made here."""
+    on_node(f"rm -rf {FOLDER}/*")
+    kubectl("delete", "pv", "-l", f"volume-syncing-controller-tests={RUN}", "--wait=false")
+    kubectl("delete", "namespace", SPACE, "--wait=false")
