@@ -4,12 +4,7 @@ use super::environment::{Environment, Options};
 use super::mistakes::{ConfigError, Mistakes, nearest};
 use super::words::parse_boolean;
 use crate::secret::Secret;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-
-/// A mounted secret is never larger: whatever is, is the wrong file.
-const SECRET_FILE_BYTES: u64 = 64 << 10;
 
 /// A check of one prefix in progress.
 pub(super) struct Check<'a> {
@@ -114,17 +109,7 @@ impl Check<'_> {
 
 /// A file's text without the white space around it; the error says what is wrong without showing any of it.
 pub(super) fn read_secret(path: &Path) -> Result<Secret<String>, String> {
-    let mut text = zeroize::Zeroizing::new(String::new());
-    let opened = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text));
-    let shown = shown_path(path);
-    opened.map_err(|error| format!("({shown}) cannot be read: {error}"))?;
-    if text.len() as u64 > SECRET_FILE_BYTES {
-        return Err(format!("({shown}) is larger than {SECRET_FILE_BYTES} bytes"));
-    }
-    match text.trim() {
-        "" => Err(format!("({shown}) is empty")),
-        value => Ok(Secret::new(value.to_string())),
-    }
+    Secret::from_file(path).map_err(|problem| format!("({}) {problem}", shown_path(path)))
 }
 
 /// The path of a secret's file, fit for a message. People put the secret itself where its path belongs, so only what lies

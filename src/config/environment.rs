@@ -24,6 +24,12 @@ impl Environment {
         self.texts.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// The variables whose names begin so, and that are set to something.
+    pub(super) fn beginning_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let names = self.texts.keys().filter(move |name| name.starts_with(prefix));
+        names.filter_map(|name| Some((name.as_str(), self.get(name)?)))
+    }
+
     /// The options behind `prefix`: `-p`-style parameters first, then the environment, which wins. Keys are in lower
     /// case; what Kubernetes and devcontainers set by themselves is left out, except for `known` keys.
     pub(super) fn options(&self, prefix: &str, params: &[String], mistakes: &mut Mistakes, known: &[&[&str]]) -> Options {

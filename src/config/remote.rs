@@ -126,6 +126,7 @@ fn describe_s3(raw: &RawRemote, config: &S3Config, shown: &mut Vec<(String, Stri
     show("SESSION_TOKEN", secret(&raw.session_token, &raw.session_token_file));
     show("ENV_AUTH", config.env_auth.to_string());
     show("ROLE_ARN", text(&config.role_arn));
+    show("STS_ENDPOINT", config.sts_endpoint.clone().unwrap_or_else(|| "<AWS's>".to_string()));
     show("FORCE_PATH_STYLE", (!config.virtual_host_style).to_string());
     show("STORAGE_CLASS", text(&config.storage_class));
     show("SERVER_SIDE_ENCRYPTION", text(&config.server_side_encryption));

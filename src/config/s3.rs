@@ -1,12 +1,14 @@
 //! The options of `type=s3`, in rclone's words.
 
 use super::check::Check;
+use super::environment::Environment;
 use super::mistakes::nearest;
 use super::raw::RawRemote;
 use super::words::parse_boolean;
 use crate::contract::env;
 use crate::secret::Secret;
-use crate::store::S3Config;
+use crate::store::{KeyFiles, S3Config};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The region that stands for "none": what every store but AWS accepts.
@@ -19,7 +21,7 @@ const FROZEN: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 /// Checks the options; what is wrong is noted in `check` and its value is a stand-in. Bucket and prefix stay empty: they
 /// come with the remote path.
 pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
-    let endpoint = endpoint(raw, check);
+    let endpoint = address("endpoint", raw.endpoint.as_deref(), check);
     let provider = provider(raw, endpoint.as_deref(), check);
     if endpoint.is_none() && raw.endpoint.is_none() && provider != "AWS" {
         let name = check.options.variable("endpoint");
@@ -49,6 +51,12 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
         access_key_id,
         secret_access_key,
         session_token,
+        key_files: KeyFiles {
+            access_key_id: raw.access_key_id_file.as_ref().map(PathBuf::from),
+            secret_access_key: raw.secret_access_key_file.as_ref().map(PathBuf::from),
+            session_token: raw.session_token_file.as_ref().map(PathBuf::from),
+        },
+        environment: for_credentials(check.environment),
         virtual_host_style: !path_style,
         ca_file: ca_file(raw, check),
         insecure_tls,
@@ -56,6 +64,7 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
         server_side_encryption,
         sse_kms_key_id,
         role_arn: role_arn(raw, check),
+        sts_endpoint: sts_endpoint(raw, check),
         disable_imds: !env_auth || metadata_off.is_some_and(|text| parse_boolean(text) == Ok(true)),
         bandwidth: None,
     }
@@ -79,8 +88,8 @@ fn provider(raw: &RawRemote, endpoint: Option<&str>, check: &mut Check<'_>) -> &
 }
 
 /// A URL of scheme, host and port. The value is never shown: people write passwords into URLs.
-fn endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
-    let given = raw.endpoint.as_deref()?;
+fn address(key: &str, given: Option<&str>, check: &mut Check<'_>) -> Option<String> {
+    let given = given?;
     let (scheme, rest) = given.split_once("://").unwrap_or(("https", given));
     let scheme = scheme.to_ascii_lowercase();
     let authority = rest.trim_end_matches('/');
@@ -95,7 +104,7 @@ fn endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
     } else {
         return Some(format!("{scheme}://{authority}"));
     };
-    check.wrong("endpoint", problem, "write scheme, host and port: http://minio:9000 (the bucket belongs into the remote path)");
+    check.wrong(key, problem, "write scheme, host and port: http://minio:9000 (the bucket belongs into the remote path)");
     None
 }
 
@@ -203,6 +212,17 @@ fn role_arn(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
         check.wrong("role_arn", "is not an ARN", "write arn:aws:iam::ACCOUNT:role/NAME");
     }
     Some(arn)
+}
+
+fn sts_endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
+    let given = raw.sts_endpoint.as_deref().or_else(|| check.environment.get(env::AWS_ENDPOINT_URL_STS));
+    address("sts_endpoint", given, check)
+}
+
+/// What the AWS tools would look at. Any of it may be secret.
+fn for_credentials(environment: &Environment) -> BTreeMap<String, Secret<String>> {
+    let all = environment.beginning_with(env::AWS_PREFIX).chain(environment.get(env::HOME).map(|home| (env::HOME, home)));
+    all.map(|(name, value)| (name.to_string(), Secret::new(value.to_string()))).collect()
 }
 
 fn ca_file(raw: &RawRemote, check: &mut Check<'_>) -> Option<PathBuf> {

@@ -120,6 +120,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("server_side_encryption", Form::Text, "AES256 or aws:kms"),
             option("sse_kms_key_id", Form::Text, "the key of that encryption"),
             option("role_arn", Form::Text, "a role to assume"),
+            option("sts_endpoint", Form::Url, "the token service that gives sessions, such as MinIO itself; AWS when absent"),
             option("acl", Form::Text, "private is the only one"),
             CA_FILE,
             INSECURE,

@@ -81,6 +81,18 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
 pub const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between tries.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Mounted keys are read again after this long: they are small, and a swap is to be noticed before the old ones end.
+pub const KEYS_LOOK: Duration = Duration::from_secs(1);
+/// Keys of the environment that name no end are looked at again after this long: a profile is a file, too.
+pub const PROFILE_LOOK: Duration = Duration::from_secs(60);
+/// A session is renewed this long before its end, or at half of its time: room for several tries.
+pub const SESSION_MARGIN: Duration = Duration::from_secs(300);
+/// How long requests wait for a new session while the old one holds.
+pub const RENEW_WAIT: Duration = Duration::from_secs(5);
+/// The pause after a renewal that failed while the old session holds.
+pub const RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// One request for credentials takes no longer: the services that give them are near, or not there.
+pub const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence of a predecessor, observed here, after which its volume is taken over.
 pub const TAKEOVER_SILENCE: Duration = Duration::from_secs(20);
 /// How long a predecessor that keeps writing is waited for.

@@ -5,6 +5,7 @@
 //! empty store.
 
 use super::error::StoreError;
+use super::s3::Identity;
 use super::{Patience, Requests};
 use crate::runtime::{clock, limits};
 use bytes::{Bytes, BytesMut};
@@ -19,7 +20,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An error answer longer than this is not read for its code.
 const ERROR_BYTES: usize = 64 << 10;
@@ -102,11 +103,29 @@ pub(super) struct Got {
     pub(super) body: Bytes,
 }
 
+impl Got {
+    /// Whether other credentials would make a difference: these are over, or no longer known.
+    fn refuses_credentials(&self) -> bool {
+        const CODES: [&str; 6] = [
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "InvalidTokenId",
+            "SignatureDoesNotMatch",
+            "TokenRefreshRequired",
+        ];
+        let refused = matches!(self.status, 400 | 401 | 403);
+        refused && (CODES.contains(&self.code.as_str()) || self.message.contains("expired"))
+    }
+}
+
 /// What came back for one operation: of the last request for the object, and of a request for credentials that failed.
 #[derive(Debug, Default)]
 pub(super) struct Exchange {
     pub(super) answer: Option<Result<Got, Lost>>,
     pub(super) credentials: Option<Lost>,
+    /// The answer refused credentials for which there may be others by now: another try is worth it.
+    pub(super) is_renewed: bool,
 }
 
 /// What a page of a listing must look like.
@@ -127,15 +146,22 @@ pub(super) struct Recording {
     pub(super) exchange: Arc<Mutex<Exchange>>,
     pub(super) patience: Patience,
     pub(super) page: Page,
+    /// Who signs, where that is ours to know.
+    pub(super) identity: Option<Identity>,
 }
 
 impl HttpTransport for Recording {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let operation = request.extensions().get::<Operation>().copied();
         let host = request.uri().host().unwrap_or_default().to_owned();
+        let sent = clock::now();
         let answer = self.ask(operation, request).await;
         let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
+            Ok((got, _)) if operation.is_some() && self.is_renewed(&got, sent) => {
+                *exchange = Exchange { answer: Some(Ok(got)), is_renewed: true, ..Exchange::default() };
+                Err(opendal::Error::new(ErrorKind::Unexpected, "the credentials are renewed").set_temporary())
+            }
             Ok((got, parts)) => {
                 let body = got.body.clone();
                 if operation.is_some() {
@@ -162,11 +188,23 @@ impl HttpTransport for Recording {
 }
 
 impl Recording {
+    /// Tells the signer what became of a request, and whether another one may fare better.
+    fn is_renewed(&self, got: &Got, sent: Instant) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        if got.status < 300 {
+            identity.accepted();
+        }
+        got.refuses_credentials() && identity.refused(sent)
+    }
+
     async fn ask(&self, operation: Option<Operation>, request: Request<Buffer>) -> Result<(Got, http::response::Parts), Lost> {
         self.meter.count(operation);
         let up = request.body().len() as u64;
         self.meter.bytes_up.fetch_add(up, Ordering::Relaxed);
-        let wait = self.patience.for_upload(up);
+        let wait = match operation {
+            Some(_) => self.patience.for_upload(up),
+            None => limits::CREDENTIALS_TIMEOUT,
+        };
         let sent = within(wait, self.client.fetch(request)).await;
         let response = sent.ok_or_else(|| Lost::again(format!("no answer within {} s", wait.as_secs())))?;
         let (parts, mut body) = response.map_err(|error| lost_because(&error))?.into_parts();
@@ -283,13 +321,15 @@ fn lost_because(error: &opendal::Error) -> Lost {
 /// The code and message of an S3 error answer.
 fn error_in(body: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(body.get(..body.len().min(ERROR_BYTES)).unwrap_or_default());
-    let inside = |tag: &str| {
-        let rest = text.split_once(&format!("<{tag}>"))?.1;
-        let inner = rest.split_once(&format!("</{tag}>"))?.0;
-        let plain: String = inner.chars().filter(|character| !character.is_control()).take(300).collect();
-        Some(plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
-    };
-    (inside("Code").unwrap_or_default(), inside("Message").unwrap_or_default())
+    let short = |text: String| text.chars().filter(|character| !character.is_control()).take(300).collect();
+    (tag(&text, "Code").map(short).unwrap_or_default(), tag(&text, "Message").map(short).unwrap_or_default())
+}
+
+/// What stands in the first element of a name.
+pub(super) fn tag(text: &str, name: &str) -> Option<String> {
+    let rest = text.split_once(&format!("<{name}>"))?.1;
+    let inner = rest.split_once(&format!("</{name}>"))?.0;
+    Some(inner.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {

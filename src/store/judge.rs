@@ -6,6 +6,7 @@ use super::http::{Exchange, Got};
 /// The answer of a request that was carried out, or the error that says why it was not.
 pub(super) fn settle(asked: &Asked, exchange: Exchange) -> Result<Got, StoreError> {
     match exchange.answer {
+        Some(Ok(got)) if exchange.is_renewed => Err(StoreError::unavailable(asked, answer(&got), true)),
         Some(Ok(got)) if (200..300).contains(&got.status) => Ok(got),
         Some(Ok(got)) => Err(refused(asked, &got)),
         Some(Err(lost)) if lost.temporary => {
@@ -105,7 +106,7 @@ mod tests {
     fn told(act: Act, status: u16, code: &str) -> StoreError {
         let asked = Asked { act, key: "log/1".into(), place: "s3://b/p at http://store".into() };
         let got = Got { status, code: code.into(), message: "Words.".into(), ..Got::default() };
-        settle(&asked, Exchange { answer: Some(Ok(got)), credentials: None }).expect_err("not carried out")
+        settle(&asked, Exchange { answer: Some(Ok(got)), ..Exchange::default() }).expect_err("not carried out")
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod s3;
 mod served;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
-pub use config::{RemoteConfig, S3Config, ServedConfig};
+pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};

@@ -1,7 +1,7 @@
 //! The ways to an S3 store: names, certificates, proxies, and where credentials come from. Each is gone for real, by a
 //! push and a restore of the built binary.
 
-mod wire;
+pub mod wire;
 
 use crate::machine::{Machine, assert_same, told};
 use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
@@ -277,6 +277,55 @@ fn a_workloads_identity_is_exchanged_for_credentials() {
     };
     assert!(asked.iter().all(right), "{asked:?}");
     assert!((1..=2).contains(&asked.len()), "once a run: {asked:?}");
+}
+
+#[test]
+fn a_task_asks_its_container_host_and_a_token_may_go_to_another_service() {
+    let s3 = S3::start();
+    let mut machine = machine(&s3);
+    own_keys_only(&mut machine);
+    let host = Answering::with(format!(
+        r#"{{"AccessKeyId":"{ACCESS_KEY}","SecretAccessKey":"{SECRET_KEY}","Token":"{TOKEN}","Expiration":"2099-01-01T00:00:00Z"}}"#
+    ));
+    let proxy = Proxy::to(&[("169.254.170.2", host.listening.address)]);
+    machine.set("HTTP_PROXY", &format!("http://{}", proxy.listening.address));
+    machine.set("NO_PROXY", "127.0.0.1");
+    machine.set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/made-up");
+    goes(&machine);
+    all_with_token(&s3);
+    assert!(host.requests().iter().all(|request| request.contains("/v2/credentials/made-up ")), "{:?}", host.requests());
+    machine.unset("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+
+    let sts = Answering::with(assumed("AssumeRoleWithWebIdentity"));
+    fs::write(machine.at("identity"), "made-up-identity\n").expect("a file");
+    machine.set("AWS_WEB_IDENTITY_TOKEN_FILE", machine.at("identity").to_str().expect("text"));
+    for name in ["REMOTE_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"] {
+        machine.write("file", name);
+        s3.forget_requests();
+        machine.set(name, &sts.url());
+        goes(&machine);
+        all_with_token(&s3);
+        machine.unset(name);
+    }
+    let asked = sts.requests();
+    assert!(asked.iter().all(|request| request.starts_with("POST / ") && request.contains("=made-up-identity&")), "{asked:?}");
+}
+
+#[test]
+fn a_workload_does_not_become_its_machine_when_the_token_service_is_down() {
+    let s3 = S3::start();
+    let mut machine = machine(&s3);
+    own_keys_only(&mut machine);
+    machine.unset("AWS_EC2_METADATA_DISABLED");
+    let node = Answering::with(assumed("nothing"));
+    machine.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &node.url());
+    machine.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token");
+    machine.set("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/volumes");
+    assert!(fails(&machine, &s3, 4).contains("no credentials were found"));
+    assert!(node.requests().is_empty(), "{:?}", node.requests());
+    machine.unset("AWS_WEB_IDENTITY_TOKEN_FILE");
+    fails(&machine, &s3, 4);
+    assert!(!node.requests().is_empty(), "the machine is asked where there is no other identity");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod engine;
 mod faults;
 mod fidelity;
 mod golden;
+mod identity;
 mod interop;
 mod kills;
 mod longlog;

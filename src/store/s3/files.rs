@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::layers::RetryLayer;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, BytesRange, Writer};
+use opendal::{BytesRange, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -78,9 +78,7 @@ impl S3 {
         self.shaper.up(body.len()).await;
         let path = join(&self.prefix, &asked.key);
         let options = WriteOptions { user_metadata: Some(metadata(mtime)), ..WriteOptions::default() };
-        let write =
-            self.exchange(|operator| async move { operator.write_options(&path, Buffer::from(body), options).await.map(drop) });
-        let got = self.settle(asked, write.await)?;
+        let got = self.settle(asked, self.write_as(&path, body, options).await)?;
         stored(asked, got.etag.as_deref())
     }
 
@@ -173,7 +171,10 @@ impl S3 {
         let wanted = range.map_or_else(BytesRange::default, |range| BytesRange::from(range.clone()));
         let options = ReadOptions { range: wanted, ..ReadOptions::default() };
         // OpenDAL calls a range that ends past the object an error; the recorded answer tells it from a short body.
-        let exchange = self.exchange(|operator| async move { operator.read_options(&path, options).await.map(drop) });
+        let exchange = self.exchange(|operator| {
+            let (path, options) = (path.as_str(), options.clone());
+            async move { operator.read_options(path, options).await.map(drop) }
+        });
         let mut got = self.settle(asked, exchange.await)?;
         self.shaper.down(got.body.len()).await;
         match (got.status, range) {

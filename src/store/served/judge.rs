@@ -81,7 +81,7 @@ mod tests {
     fn told(act: Act, kind: ErrorKind, status: u16) -> StoreError {
         let asked = Asked { act, key: "log/1".into(), place: "webdav at http://store".into() };
         let got = Got { status, ..Got::default() };
-        judge(&asked, &Error::new(kind, "words"), &Exchange { answer: Some(Ok(got)), credentials: None })
+        judge(&asked, &Error::new(kind, "words"), &Exchange { answer: Some(Ok(got)), ..Exchange::default() })
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
     fn a_page_for_people_is_not_repeated() {
         let asked = Asked { act: Act::Get, key: "k".into(), place: "webdav at http://store".into() };
         let got = Got { status: 403, ..Got::default() };
-        let exchange = Exchange { answer: Some(Ok(got)), credentials: None };
+        let exchange = Exchange { answer: Some(Ok(got)), ..Exchange::default() };
         let error = judge(&asked, &Error::new(ErrorKind::Unexpected, "<html>\nno"), &exchange).to_string();
         assert!(error.ends_with("the store answered 403"), "{error}");
         let fields = "GcsError { code: 403, message: \"no right\", errors: [] }";
@@ -124,9 +124,9 @@ mod tests {
         let asked = Asked { act: Act::Get, key: "k".into(), place: "drive at https://www.googleapis.com".into() };
         let lost = |temporary| Lost { text: "gone".into(), temporary };
         let error = Error::new(ErrorKind::Unexpected, "words");
-        let silent = Exchange { answer: Some(Err(lost(true))), credentials: None };
+        let silent = Exchange { answer: Some(Err(lost(true))), ..Exchange::default() };
         assert_eq!(judge(&asked, &error, &silent).kind(), Kind::Unavailable);
-        let unsigned = Exchange { answer: None, credentials: Some(lost(false)) };
+        let unsigned = Exchange { credentials: Some(lost(false)), ..Exchange::default() };
         assert_eq!(judge(&asked, &error, &unsigned).kind(), Kind::Denied);
         assert_eq!(judge(&asked, &error, &Exchange::default()).kind(), Kind::Denied);
     }

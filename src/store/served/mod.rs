@@ -128,6 +128,7 @@ impl Served {
             exchange: Arc::clone(&exchange),
             patience: self.patience,
             page: self.manner.page,
+            identity: None,
         };
         (transport, exchange)
     }
@@ -144,7 +145,7 @@ impl Served {
             None => {
                 let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
-                Done { result, exchange: Exchange { answer: Some(Err(lost)), credentials: None } }
+                Done { result, exchange: Exchange { answer: Some(Err(lost)), ..Exchange::default() } }
             }
         }
     }

@@ -7,7 +7,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
@@ -139,25 +139,47 @@ impl Proxy {
     }
 }
 
-/// Answers every request with one text, and keeps the requests.
+/// Answers every request, and keeps the requests.
 pub struct Answering {
     pub listening: Listening,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
+type Answer = (&'static str, String);
+
 impl Answering {
+    /// With one text.
     pub fn with(answer: String) -> Answering {
         Answering::saying("200 OK", answer)
     }
 
+    /// With one status and text.
     pub fn saying(status: &'static str, answer: String) -> Answering {
+        Answering::by(move |_| (status, answer.clone()))
+    }
+
+    /// With a status and text for each.
+    pub fn by(decide: impl FnMut(&str) -> Answer + Send + 'static) -> Answering {
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let kept = Arc::clone(&requests);
+        let decide = Arc::new(Mutex::new(decide));
         let listening = Listening::start(move |mut socket| {
-            let (answer, kept) = (answer.clone(), Arc::clone(&kept));
-            async move { answer_once(&mut socket, status, &answer, &kept).await }
+            let (decide, kept) = (Arc::clone(&decide), Arc::clone(&kept));
+            async move {
+                let request = whole(&mut socket).await?;
+                kept.lock().expect("only pushed to").push(request.clone());
+                let (status, answer) = (decide.lock().expect("no decision panics"))(&request);
+                let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", answer.len());
+                socket.write_all(format!("{head}{answer}").as_bytes()).await.ok()?;
+                socket.shutdown().await.ok()
+            }
         });
         Answering { listening, requests }
+    }
+
+    /// Its address, as the program takes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listening.address)
     }
 
     pub fn requests(&self) -> Vec<String> {
@@ -165,20 +187,13 @@ impl Answering {
     }
 }
 
-async fn answer_once(
-    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    status: &str,
-    answer: &str,
-    kept: &Mutex<Vec<String>>,
-) -> Option<()> {
+/// A request with its body.
+async fn whole(socket: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let head = head(socket).await?;
     let length = head.to_lowercase().split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next()?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     socket.read_exact(&mut body).await.ok()?;
-    kept.lock().expect("only pushed to").push(format!("{head}{}", String::from_utf8_lossy(&body)));
-    let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
-    socket.write_all(answer.as_bytes()).await.ok()?;
-    socket.shutdown().await.ok()
+    Some(format!("{head}{}", String::from_utf8_lossy(&body)))
 }
 
 /// A request up to the empty line.

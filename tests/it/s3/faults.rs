@@ -39,6 +39,8 @@ pub struct Seen {
     pub conditional: bool,
     /// The host it was meant for.
     pub host: String,
+    /// The access key it was signed with.
+    pub user: String,
     /// The session token it was signed with.
     pub token: Option<String>,
     /// Requests that came before this one.
@@ -176,7 +178,9 @@ fn read(request: &Request<Incoming>, ordinal: usize) -> Seen {
     let key = if listing { prefix.replace("%2F", "/") } else { key.to_owned() };
     let header = |name: &str| Some(request.headers().get(name)?.to_str().expect("text").to_owned());
     let (host, token) = (header("host").unwrap_or_default(), header("x-amz-security-token"));
-    Seen { verb, key, conditional: request.headers().contains_key("if-none-match"), host, token, ordinal, status: 0 }
+    let user = header("authorization").and_then(|text| Some(text.split_once("Credential=")?.1.split('/').next()?.to_owned()));
+    let user = user.unwrap_or_default();
+    Seen { user, verb, key, conditional: request.headers().contains_key("if-none-match"), host, token, ordinal, status: 0 }
 }
 
 /// A request must be read to its end before it is answered, or the client may see a reset instead of the answer.
