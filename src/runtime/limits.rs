@@ -75,8 +75,17 @@ pub const UNSTABLE_READS: u32 = 3;
 pub const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one request, the first included.
 pub const REQUEST_TRIES: u32 = 8;
-/// The whole of one operation with all its retries.
+/// Tries of one request at a store that asks for patience, where [`REQUEST_DEADLINE`] does not end them before: one object
+/// may be out of reach for good while others are not.
+pub const BUSY_TRIES: u32 = 40;
+/// Tries of one part of a large object: as many as fit into [`REQUEST_DEADLINE`], since what was sent before is lost with it.
+pub const PART_TRIES: u32 = 16;
+/// An operation with all its retries ends when the store carried out nothing for this long.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
+/// Requests that one store gets at once while it does not ask for patience: more than anything here wants at once.
+pub const REQUESTS_AT_ONCE: usize = 64;
+/// A store that asks to be left alone for longer is asked again after this.
+pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 /// The first wait between tries; doubled up to [`RETRY_WAIT_MAX`].
 pub const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between tries.

@@ -83,6 +83,8 @@ pub enum StoreError {
         hint: Option<String>,
         /// Whether another try may succeed.
         temporary: bool,
+        /// Whether the store asks for patience.
+        busy: bool,
         /// How often it was tried.
         tries: u32,
     },
@@ -153,7 +155,24 @@ impl StoreError {
 
     pub(super) fn unavailable(asked: &Asked, answer: impl Into<String>, temporary: bool) -> StoreError {
         let asked = Box::new(asked.clone());
-        StoreError::Unavailable { asked, answer: answer.into(), hint: None, temporary, tries: 1 }
+        StoreError::Unavailable { asked, answer: answer.into(), hint: None, temporary, busy: false, tries: 1 }
+    }
+
+    /// The store asks for patience, or did not answer in time.
+    pub(super) fn is_busy(&self) -> bool {
+        match self {
+            StoreError::Unavailable { busy, .. } => *busy,
+            StoreError::Ambiguous(inner) => inner.is_busy(),
+            _ => false,
+        }
+    }
+
+    /// The same error of a store that asks for patience.
+    pub(super) fn of_busy(mut self, is_busy: bool) -> StoreError {
+        if let StoreError::Unavailable { busy, .. } = &mut self {
+            *busy = is_busy;
+        }
+        self
     }
 
     pub(super) fn hinted(mut self, text: impl Into<String>) -> StoreError {

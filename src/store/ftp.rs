@@ -426,7 +426,7 @@ fn judge(asked: &Asked, error: &FtpError) -> StoreError {
         | Status::TransferAborted
         | Status::RequestFileActionIgnored
         | Status::ActionAborted => {
-            StoreError::unavailable(asked, text, true).hinted("the server asks for patience: try again later")
+            StoreError::unavailable(asked, text, true).of_busy(true).hinted("the server asks for patience: try again later")
         }
         Status::RequestedActionNotTaken | Status::ExceededStorage => {
             StoreError::unavailable(asked, text, false).hinted("make room at the server, or raise the quota")

@@ -5,6 +5,7 @@
 //! empty store.
 
 use super::error::StoreError;
+use super::gate::{End, Gate};
 use super::s3::Identity;
 use super::{Patience, Requests};
 use crate::runtime::{clock, limits};
@@ -77,11 +78,21 @@ impl Meter {
 pub(super) struct Lost {
     pub(super) text: String,
     pub(super) temporary: bool,
+    /// The store was waited for.
+    pub(super) late: bool,
 }
 
 impl Lost {
     fn again(text: impl Into<String>) -> Lost {
-        Lost { text: text.into(), temporary: true }
+        Lost { text: text.into(), temporary: true, late: false }
+    }
+
+    fn for_good(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: false, late: false }
+    }
+
+    pub(super) fn late(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: true, late: true }
     }
 }
 
@@ -100,10 +111,18 @@ pub(super) struct Got {
     pub(super) length: Option<u64>,
     /// First byte, last byte and whole length of a part.
     pub(super) part: Option<(u64, u64, u64)>,
+    /// How long the store wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
 }
 
 impl Got {
+    /// Whether the store has more to do than it can.
+    pub(super) fn is_busy(&self) -> bool {
+        const CODES: [&str; 4] = ["SlowDown", "RequestTimeout", "ServiceUnavailable", "TooManyRequests"];
+        matches!(self.status, 408 | 429 | 503 | 504) || CODES.contains(&self.code.as_str())
+    }
+
     /// Whether other credentials would make a difference: these are over, or no longer known.
     fn refuses_credentials(&self) -> bool {
         const CODES: [&str; 6] = [
@@ -146,6 +165,7 @@ pub(super) struct Recording {
     pub(super) exchange: Arc<Mutex<Exchange>>,
     pub(super) patience: Patience,
     pub(super) page: Page,
+    pub(super) gate: Arc<Gate>,
     /// Who signs, where that is ours to know.
     pub(super) identity: Option<Identity>,
 }
@@ -155,7 +175,15 @@ impl HttpTransport for Recording {
         let operation = request.extensions().get::<Operation>().copied();
         let host = request.uri().host().unwrap_or_default().to_owned();
         let sent = clock::now();
-        let answer = self.ask(operation, request).await;
+        let answer = match operation {
+            Some(_) => {
+                let pass = self.gate.enter().await;
+                let answer = self.ask(operation, request).await;
+                pass.ended(end(&answer));
+                answer
+            }
+            None => self.ask(operation, request).await,
+        };
         let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok((got, _)) if operation.is_some() && self.is_renewed(&got, sent) => {
@@ -168,7 +196,7 @@ impl HttpTransport for Recording {
                     exchange.answer = Some(Ok(got));
                 } else if got.status >= 300 {
                     let text = format!("{host} answered {} {}", got.status, got.code);
-                    exchange.credentials = Some(Lost { text, temporary: got.status >= 500 || got.status == 429 });
+                    exchange.credentials = Some(Lost { text, temporary: got.status >= 500 || got.status == 429, late: false });
                 }
                 Ok(Response::from_parts(parts, replay(body)))
             }
@@ -206,7 +234,7 @@ impl Recording {
             None => limits::CREDENTIALS_TIMEOUT,
         };
         let sent = within(wait, self.client.fetch(request)).await;
-        let response = sent.ok_or_else(|| Lost::again(format!("no answer within {} s", wait.as_secs())))?;
+        let response = sent.ok_or_else(|| Lost::late(format!("no answer within {} s", wait.as_secs())))?;
         let (parts, mut body) = response.map_err(|error| lost_because(&error))?.into_parts();
         let length = number(&parts.headers, header::CONTENT_LENGTH);
         let body = self.collect(&mut body, if operation == Some(Operation::Stat) { None } else { length }).await?;
@@ -225,6 +253,7 @@ impl Recording {
             mc_attrs: text(&parts.headers, "x-amz-meta-mc-attrs"),
             length,
             part: part(&parts.headers),
+            retry_after: text(&parts.headers, header::RETRY_AFTER.as_str()).and_then(|text| wait_of(&text)),
             body,
         };
         Ok((got, parts))
@@ -237,7 +266,7 @@ impl Recording {
         loop {
             let wait = self.patience.silence;
             let chunk = within(wait, body.read()).await;
-            let chunk = chunk.ok_or_else(|| Lost::again(format!("the answer stopped for {} s", wait.as_secs())))?;
+            let chunk = chunk.ok_or_else(|| Lost::late(format!("the answer stopped for {} s", wait.as_secs())))?;
             let chunk = chunk.map_err(|error| {
                 let cause = lost_because(&error).text;
                 Lost::again(format!("the answer broke off after {} bytes ({cause})", whole.len()))
@@ -250,7 +279,7 @@ impl Recording {
                 whole.extend_from_slice(&piece);
             }
             if whole.len() as u64 > ANSWER_BYTES {
-                return Err(Lost { text: format!("the answer is longer than {ANSWER_BYTES} bytes"), temporary: false });
+                return Err(Lost::for_good(format!("the answer is longer than {ANSWER_BYTES} bytes")));
             }
         }
         if length.is_some_and(|length| length != whole.len() as u64) {
@@ -258,6 +287,24 @@ impl Recording {
         }
         Ok(whole.freeze())
     }
+}
+
+fn end(answer: &Result<(Got, http::response::Parts), Lost>) -> End {
+    match answer {
+        Ok((got, _)) if got.is_busy() => End::Busy(got.retry_after),
+        Ok((got, _)) if got.status < 500 => End::Answered,
+        Err(lost) if lost.late => End::Busy(None),
+        _ => End::Unknown,
+    }
+}
+
+/// Seconds, or a date.
+fn wait_of(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond();
+    Some(Duration::from_millis(u64::try_from(at).ok()?.saturating_sub(clock::wall_ms())))
 }
 
 /// Runs work for at most so long; `None` when it did not end. The work is dropped then.
@@ -280,7 +327,7 @@ fn replay(body: Bytes) -> HttpBody {
 fn check_page(body: &[u8]) -> Result<(), Lost> {
     let text = String::from_utf8_lossy(body);
     if !text.contains("<ListBucketResult") {
-        return Err(Lost { text: "the answer is not a listing of an S3 store".into(), temporary: false });
+        return Err(Lost::for_good("the answer is not a listing of an S3 store"));
     }
     let token = text.split_once("<NextContinuationToken>").map_or("", |(_, rest)| rest);
     let stuck = text.contains("<IsTruncated>true") && (token.is_empty() || token.starts_with('<'));
@@ -293,7 +340,7 @@ fn check_page(body: &[u8]) -> Result<(), Lost> {
 fn check_multistatus(status: StatusCode, body: &[u8]) -> Result<(), Lost> {
     let text = String::from_utf8_lossy(body);
     if status != StatusCode::MULTI_STATUS || !text.contains("multistatus") {
-        return Err(Lost { text: "the answer is not a listing of a WebDAV server".into(), temporary: false });
+        return Err(Lost::for_good("the answer is not a listing of a WebDAV server"));
     }
     let end = text.trim_end();
     // An empty one may close itself.
@@ -315,7 +362,7 @@ fn lost_because(error: &opendal::Error) -> Lost {
     // A certificate does not become valid by asking again.
     let temporary = !text.contains("certificate");
     let text = if connecting { format!("no connection: {text}") } else { text };
-    Lost { text, temporary }
+    Lost { text, temporary, late: false }
 }
 
 /// The code and message of an S3 error answer.

@@ -9,10 +9,9 @@ pub(super) fn settle(asked: &Asked, exchange: Exchange) -> Result<Got, StoreErro
         Some(Ok(got)) if exchange.is_renewed => Err(StoreError::unavailable(asked, answer(&got), true)),
         Some(Ok(got)) if (200..300).contains(&got.status) => Ok(got),
         Some(Ok(got)) => Err(refused(asked, &got)),
-        Some(Err(lost)) if lost.temporary => {
-            Err(StoreError::unavailable(asked, lost.text, true)
-                .hinted("check the endpoint, the network and that the store is up"))
-        }
+        Some(Err(lost)) if lost.temporary => Err(StoreError::unavailable(asked, lost.text, true)
+            .of_busy(lost.late)
+            .hinted("check the endpoint, the network and that the store is up")),
         Some(Err(lost)) => Err(StoreError::unavailable(asked, lost.text, false)
             .hinted("check that the endpoint is an S3 store; give a private certificate authority by file")),
         None => Err(unsigned(asked, exchange)),
@@ -49,7 +48,8 @@ fn refused(asked: &Asked, got: &Got) -> StoreError {
         (501, _) | (_, "NotImplemented") => StoreError::NotSupported { asked: boxed, answer },
         (_, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "OperationAborted")
         | (408 | 409 | 429 | 499 | 500 | 502..=504, _) => {
-            StoreError::unavailable(asked, answer, true).hinted("the store asks for patience: try again later")
+            let hint = "the store asks for patience: try again later";
+            StoreError::unavailable(asked, answer, true).of_busy(got.is_busy()).hinted(hint)
         }
         (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") => {
             StoreError::unavailable(asked, answer, false).hinted("make room in the store, or raise its quota")

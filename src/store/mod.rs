@@ -10,6 +10,7 @@ mod bandwidth;
 mod config;
 mod error;
 mod ftp;
+mod gate;
 mod http;
 mod judge;
 mod local;
@@ -18,12 +19,14 @@ mod objects;
 mod probe;
 mod s3;
 mod served;
+mod tries;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
+pub use tries::Tries;
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;
@@ -33,7 +36,7 @@ use self::local::Local;
 use self::memory::Memory;
 use self::s3::S3;
 use self::served::Served;
-use crate::runtime::{Backoff, Stop, clock, compute, limits};
+use crate::runtime::{Stop, compute, limits};
 use bytes::Bytes;
 use opendal::raw::Operation;
 use std::fmt;
@@ -316,34 +319,6 @@ impl Bucket {
         self.inner.meter.bytes_up.fetch_add(up as u64, Ordering::Relaxed);
     }
 
-    /// Tries until it succeeds, fails for good, or the tries or the time are used up.
-    async fn tries<T, F>(&self, stop: &Stop, asked: &Asked, mut once: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut pauses = Pauses::new();
-        loop {
-            let outcome = stop.or(once()).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-            match outcome {
-                Err(error) if error.is_temporary() => self.pause(stop, asked, &mut pauses, error).await?,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Waits for the next try, or gives up with the error of the last one.
-    async fn pause(&self, stop: &Stop, asked: &Asked, pauses: &mut Pauses, error: StoreError) -> Result<(), StoreError> {
-        pauses.tries += 1;
-        let wait = pauses.backoff.next_wait();
-        let late = clock::now().duration_since(pauses.began) + wait > limits::REQUEST_DEADLINE;
-        if late || pauses.tries >= limits::REQUEST_TRIES {
-            return Err(error.after(pauses.tries));
-        }
-        stop.or(clock::sleep(wait)).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-        self.inner.meter.retried.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
     async fn get_once(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
         let outcome = match &self.inner.backend {
             Backend::S3(s3) => return s3.get(asked, range).await,
@@ -449,16 +424,16 @@ impl Bucket {
         each: &mut (dyn FnMut(Listed) -> bool + Send),
     ) -> Result<(), StoreError> {
         let mut reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
-        let mut pauses = Pauses::new();
+        let mut tries = Tries::default();
         loop {
             let before = reached.clone();
             let outcome = stop.or(s3.walk(asked, walk.page, &mut reached, each)).await;
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
                     if reached != before {
-                        pauses = Pauses::new();
+                        tries = Tries::default();
                     }
-                    self.pause(stop, asked, &mut pauses, error).await?;
+                    self.pause(stop, asked, &mut tries, error).await?;
                 }
                 outcome => return outcome,
             }
@@ -476,19 +451,6 @@ async fn all_of(s3: &S3, asked: &Asked) -> Result<Vec<Listed>, StoreError> {
     .await?;
     all.sort_by(|one: &Listed, other| one.name.cmp(&other.name));
     Ok(all)
-}
-
-/// The tries of one operation.
-struct Pauses {
-    backoff: Backoff,
-    began: std::time::Instant,
-    tries: u32,
-}
-
-impl Pauses {
-    fn new() -> Pauses {
-        Pauses { backoff: Backoff::new(), began: clock::now(), tries: 0 }
-    }
 }
 
 /// A name that nothing else has: 128 random bits.

@@ -6,7 +6,7 @@ use super::error::{Act, Asked};
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
-use super::{Backend, Bucket, Pauses, StoreError};
+use super::{Backend, Bucket, StoreError, Tries};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
@@ -157,7 +157,7 @@ impl Bucket {
         asked: &Asked,
         each: &mut (dyn FnMut(Object) -> bool + Send),
     ) -> Result<(), StoreError> {
-        let (mut reached, mut pauses) = (None, Pauses::new());
+        let (mut reached, mut tries) = (None, Tries::default());
         loop {
             let before = reached.clone();
             let outcome = match &self.inner.backend {
@@ -168,9 +168,9 @@ impl Bucket {
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
                     if reached != before {
-                        pauses = Pauses::new();
+                        tries = Tries::default();
                     }
-                    self.pause(stop, asked, &mut pauses, error).await?;
+                    self.pause(stop, asked, &mut tries, error).await?;
                 }
                 outcome => return outcome,
             }

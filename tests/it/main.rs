@@ -14,6 +14,7 @@ mod interop;
 mod kills;
 mod longlog;
 mod machine;
+mod manners;
 mod model;
 mod outside;
 mod plain;

@@ -86,7 +86,7 @@ impl S3 {
     pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part_bytes: usize) -> Result<Sending, StoreError> {
         let path = join(&self.prefix, &asked.key);
         let (operator, exchange) = self.recorded();
-        let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
+        let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         // Parts that have grown are sent one at a time: what is under way at once stays bounded.
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part_bytes).max(1);

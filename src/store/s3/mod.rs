@@ -10,6 +10,7 @@ pub(super) use files::Sending;
 use super::bandwidth::Shaper;
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
+use super::gate::Gate;
 use super::http::{Exchange, Lost, Meter, Page, Recording, Trust, client, within};
 use super::judge::settle;
 use super::memory::cut;
@@ -22,6 +23,7 @@ use opendal::{Buffer, HttpTransporter, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use reqsign_core::ProvideCredentialChain;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// A bucket of an S3 store.
 #[derive(Clone)]
@@ -34,6 +36,7 @@ pub(super) struct S3 {
     pub(super) ordered: bool,
     identity: Identity,
     patience: Patience,
+    gate: Arc<Gate>,
     shaper: Arc<Shaper>,
 }
 
@@ -56,8 +59,14 @@ impl S3 {
             ordered: !config.bucket.ends_with("--x-s3"),
             identity,
             patience,
+            gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
         })
+    }
+
+    /// When the store last answered.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.gate.progress()
     }
 
     /// One conditional create, sent once.
@@ -185,7 +194,7 @@ impl S3 {
         let (operator, exchange) = self.recorded();
         let longest = self.patience.attempt;
         if within(longest, work(operator)).await.is_none() {
-            let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
+            let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
             return Exchange { answer: Some(Err(lost)), ..Exchange::default() };
         }
         take(&exchange)
@@ -200,6 +209,7 @@ impl S3 {
             exchange: Arc::clone(&exchange),
             patience: self.patience,
             page: Page::S3,
+            gate: Arc::clone(&self.gate),
             identity: Some(self.identity.clone()),
         };
         let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));

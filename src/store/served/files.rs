@@ -126,7 +126,7 @@ impl Served {
         }
         let part = part.max(part_bytes(0));
         let (operator, exchange) = self.recorded();
-        let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
+        let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);
         let options = WriteOptions { user_metadata: self.times(mtime), chunk: Some(part), concurrent, ..WriteOptions::default() };

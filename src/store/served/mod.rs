@@ -15,6 +15,7 @@ use self::services::{Manner, address, manner, operator};
 use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Act, Asked, StoreError};
+use super::gate::Gate;
 use super::http::{Exchange, Lost, Meter, Recording, Trust, client, within};
 use super::local::TEMPORARY;
 use super::memory::cut;
@@ -32,6 +33,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
@@ -53,6 +55,7 @@ pub(super) struct Served {
     manner: Manner,
     config: ServedConfig,
     patience: Patience,
+    gate: Arc<Gate>,
     shaper: Arc<Shaper>,
     slots: Arc<Semaphore>,
     /// Whether the remote's beginning answered.
@@ -85,9 +88,15 @@ impl Served {
             slots: Arc::new(Semaphore::new(at_once)),
             config: config.clone(),
             patience,
+            gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
             proven: Arc::default(),
         })
+    }
+
+    /// When the store last answered.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.gate.progress()
     }
 
     /// The remote in words, without secrets.
@@ -128,6 +137,7 @@ impl Served {
             exchange: Arc::clone(&exchange),
             patience: self.patience,
             page: self.manner.page,
+            gate: Arc::clone(&self.gate),
             identity: None,
         };
         (transport, exchange)
@@ -143,7 +153,7 @@ impl Served {
         match within(longest, work(operator)).await {
             Some(result) => Done { result, exchange: take(&exchange) },
             None => {
-                let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
+                let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
                 Done { result, exchange: Exchange { answer: Some(Err(lost)), ..Exchange::default() } }
             }

@@ -1,0 +1,92 @@
+//! How the program treats a store that has too much to do.
+
+use crate::connect::wire::Answering;
+use crate::machine::{Machine, assert_same, noise};
+use crate::s3::{Fault, S3};
+use bytes::Bytes;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use volume_syncing_controller::contract::remotes::remote_type;
+use volume_syncing_controller::runtime::Stop;
+use volume_syncing_controller::secret::Secret;
+use volume_syncing_controller::store::{Bucket, RemoteConfig, ServedConfig};
+
+#[tokio::test]
+async fn requests_settle_at_what_a_store_carries() {
+    let (s3, stop) = (S3::start(), Stop::new());
+    let bucket = Machine::s3(&s3).bucket();
+    s3.faults(|_| Fault::Crowd(4, Duration::from_millis(40)));
+    let began = Instant::now();
+    let writers = (0..32).map(|writer| {
+        let (bucket, stop) = (&bucket, &stop);
+        async move {
+            for round in 0..12 {
+                bucket.put(stop, &format!("{writer}/{round}"), Bytes::from_static(b"x")).await.expect("written");
+            }
+        }
+    });
+    join_all(writers).await;
+    let seen = s3.requests();
+    // After the beginning, in which the number is found.
+    let later = &seen[seen.len() / 3..];
+    let refused = later.iter().filter(|seen| seen.status == 503).count();
+    assert!((1..later.len() / 9).contains(&refused), "{refused} of {} refused", later.len());
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_push_outlasts_a_store_that_is_busy_for_a_while() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", "content");
+    machine.write("large", noise(1, 12 << 20));
+    let mut busy_since = None;
+    // From the first pack on: longer than all tries at a store that fails.
+    s3.faults(move |seen| {
+        if busy_since.is_none() && seen.key.contains("/obj/") {
+            busy_since = Some(Instant::now());
+        }
+        let is_busy = busy_since.is_some_and(|since: Instant| since.elapsed() < Duration::from_millis(13_500));
+        if is_busy { Fault::Status(503, "SlowDown") } else { Fault::None }
+    });
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(s3.requests().iter().any(|seen| seen.status == 503));
+    let (code, text) = machine.restore("restored", &[]);
+    assert_eq!(code, 0, "{text}");
+    assert_same(&machine, "restored");
+}
+
+#[tokio::test]
+async fn a_store_that_says_how_long_is_left_alone_for_so_long() {
+    let (s3, stop) = (S3::start(), Stop::new());
+    let bucket = Machine::s3(&s3).bucket();
+    bucket.put(&stop, "x", Bytes::from_static(b"x")).await.expect("written");
+    s3.forget_requests();
+    s3.faults(|seen| if seen.ordinal == 0 { Fault::After(2) } else { Fault::None });
+    let began = Instant::now();
+    let (one, other) = futures::join!(bucket.get(&stop, "x", None), async {
+        // Another request, made while the store wants to hear nothing.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        bucket.size(&stop, "x").await
+    });
+    assert_eq!((one.expect("read").as_ref(), other.expect("a size")), (b"x".as_ref(), Some(1)));
+    assert!(began.elapsed() >= Duration::from_secs(2) && s3.requests().len() == 3, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn stores_that_are_not_s3_are_left_alone_as_well() {
+    let mut count = 0;
+    let server = Answering::by(move |_| {
+        count += 1;
+        if count == 1 { ("429 Too Many Requests\r\nRetry-After: 1", "later".into()) } else { ("200 OK", "content".into()) }
+    });
+    let kind = remote_type("http").expect("it is served");
+    let options = BTreeMap::from([("url", Secret::new(server.url()))]);
+    let config = ServedConfig { kind, container: String::new(), prefix: String::new(), options, bandwidth: None };
+    let bucket = Bucket::connect(&RemoteConfig::Served(Box::new(config))).expect("a server");
+    let began = Instant::now();
+    assert_eq!(bucket.get(&Stop::new(), "x", None).await.expect("read"), "content");
+    assert!(began.elapsed() >= Duration::from_secs(1) && server.requests().len() == 2, "{:?}", server.requests());
+}
