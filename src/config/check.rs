@@ -69,6 +69,23 @@ impl Check<'_> {
         }
     }
 
+    /// Two options that mean nothing without each other.
+    pub fn both_or_neither(&mut self, one: &str, other: &str) {
+        let options = self.options;
+        for (given, missing) in [(one, other), (other, one)] {
+            if options.has(given) && !options.has(missing) {
+                let problem = format!("is missing while {} is set", options.name(given));
+                self.mistakes.add(options.variable(missing), problem, "set both, or neither");
+            }
+        }
+    }
+
+    /// Says what `insecure` means, once.
+    pub fn warn_of_insecure(&mut self) {
+        let name = self.options.name("insecure");
+        self.warnings.push(format!("{name}: the store's certificate is not checked; anyone on the way can pose as the store"));
+    }
+
     /// Reports options outside the known ones, with the name that was probably meant. Returns, as written, those that
     /// are accepted without effect.
     pub fn unknown(&mut self, known: &[&[&str]], idle: &[&str], unserved: &[&str]) -> Vec<String> {

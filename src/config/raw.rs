@@ -27,6 +27,8 @@ pub(super) struct RawRemote {
     pub role_arn: Option<String>,
     pub sts_endpoint: Option<String>,
     pub ca_file: Option<String>,
+    pub client_cert_file: Option<String>,
+    pub client_key_file: Option<String>,
     pub insecure: Option<String>,
     pub root: Option<String>,
 }

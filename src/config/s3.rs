@@ -9,7 +9,7 @@ use crate::contract::env;
 use crate::secret::Secret;
 use crate::store::{KeyFiles, S3Config};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The region that stands for "none": what every store but AWS accepts.
 const ANY_REGION: &str = "us-east-1";
@@ -35,9 +35,9 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
     let env_auth = check.boolean("env_auth", raw.env_auth.as_deref(), false);
     let insecure_tls = check.boolean("insecure", raw.insecure.as_deref(), false);
     if insecure_tls {
-        let name = check.options.name("insecure");
-        check.warnings.push(format!("{name}: the store's certificate is not checked; anyone on the way can pose as the store"));
+        check.warn_of_insecure();
     }
+    check.both_or_neither("client_cert_file", "client_key_file");
     private_only(raw, check);
     let (access_key_id, secret_access_key, session_token) = credentials(raw, env_auth, check);
     let (server_side_encryption, sse_kms_key_id) = server_side_encryption(raw, check);
@@ -59,6 +59,8 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
         environment: for_credentials(check.environment),
         virtual_host_style: !path_style,
         ca_file: ca_file(raw, check),
+        client_cert_file: pem_file("client_cert_file", raw.client_cert_file.as_deref(), check),
+        client_key_file: pem_file("client_key_file", raw.client_key_file.as_deref(), check),
         insecure_tls,
         storage_class: storage_class(raw, check),
         server_side_encryption,
@@ -226,12 +228,24 @@ fn for_credentials(environment: &Environment) -> BTreeMap<String, Secret<String>
 }
 
 fn ca_file(raw: &RawRemote, check: &mut Check<'_>) -> Option<PathBuf> {
-    let own = raw.ca_file.as_deref();
-    let path = PathBuf::from(own.or_else(|| check.environment.get(env::AWS_CA_BUNDLE))?);
+    if raw.ca_file.is_some() {
+        return pem_file("ca_file", raw.ca_file.as_deref(), check);
+    }
+    let path = PathBuf::from(check.environment.get(env::AWS_CA_BUNDLE)?);
     if !path.is_file() {
-        let name = if own.is_some() { check.options.name("ca_file") } else { env::AWS_CA_BUNDLE.to_string() };
-        let problem = format!("({}) is not a readable file", path.display());
-        check.mistakes.add(name, problem, "name a file of PEM certificates");
+        check.mistakes.add(env::AWS_CA_BUNDLE, unreadable(&path), "name a file of PEM certificates");
     }
     Some(path)
+}
+
+fn pem_file(key: &str, given: Option<&str>, check: &mut Check<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(given?);
+    if !path.is_file() {
+        check.wrong(key, unreadable(&path), "name a file of PEM certificates, or of a key");
+    }
+    Some(path)
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("({}) is not a readable file", path.display())
 }

@@ -42,6 +42,10 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
         options.extend(found.map(|value| (option.name, value)));
     }
     credentials(kind, &options, check);
+    check.both_or_neither("client_cert_file", "client_key_file");
+    if options.get("insecure").is_some_and(|value| value.expose() == "true") {
+        check.warn_of_insecure();
+    }
     ServedConfig { kind, container: String::new(), prefix: String::new(), options, bandwidth: None }
 }
 

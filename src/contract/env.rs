@@ -52,6 +52,8 @@ pub const REMOTE_S3: &[&str] = &[
     "role_arn",
     "sts_endpoint",
     "ca_file",
+    "client_cert_file",
+    "client_key_file",
     "insecure",
 ];
 /// Options of `type=local` that have an effect.

@@ -96,6 +96,9 @@ const IN_ONE: &str = "in one piece, up to 256 MiB";
 const CONTRACT: &str = "contract only";
 
 const CA_FILE: RemoteOption = option("ca_file", Form::Path, "further certificate authorities, as PEM");
+const CLIENT_CERT_FILE: RemoteOption =
+    option("client_cert_file", Form::Path, "our certificate, as PEM, where the server asks for one");
+const CLIENT_KEY_FILE: RemoteOption = option("client_key_file", Form::Path, "the key of that certificate, as PEM");
 const INSECURE: RemoteOption = option("insecure", Form::Flag, "accept any certificate");
 const CLIENT_ID: RemoteOption = option("client_id", Form::Text, "the application that the token was made for");
 const CLIENT_SECRET: RemoteOption = option("client_secret", Form::Secret, "that application's secret");
@@ -123,6 +126,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("sts_endpoint", Form::Url, "the token service that gives sessions, such as MinIO itself; AWS when absent"),
             option("acl", Form::Text, "private is the only one"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
@@ -161,6 +166,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("endpoint", Form::Url, "the blob service's address; of the account at Azure when absent"),
             option("env_auth", Form::Flag, "credentials from the environment: workload or managed identity"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
@@ -182,6 +189,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("storage_class", Form::Text, "the storage class of new objects"),
             option("object_acl", Form::Text, "the predefined access list of new objects"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
@@ -212,6 +221,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             needed("storage_url", Form::Url, "the account's address, such as https://host/v1/AUTH_project"),
             needed("auth_token", Form::Secret, "a token; it is not renewed"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,
@@ -230,6 +241,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("bearer_token", Form::Secret, "a token instead of user and password"),
             option("vendor", Form::Text, "read and not needed"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,
@@ -264,6 +277,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("user", Form::Text, "the user"),
             option("pass", Form::Password, "the user's password"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::ReadOnly,
@@ -349,6 +364,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             needed("pass", Form::Password, "the user's password"),
             needed("library", Form::Text, "the library; encrypted ones are not served"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,

@@ -90,7 +90,7 @@ pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 pub const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between tries.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Mounted keys are read again after this long: they are small, and a swap is to be noticed before the old ones end.
+/// Mounted keys and certificates are read again after this long: they are small, and a swap is to be noticed before the old ones end.
 pub const KEYS_LOOK: Duration = Duration::from_secs(1);
 /// Keys of the environment that name no end are looked at again after this long: a profile is a file, too.
 pub const PROFILE_LOOK: Duration = Duration::from_secs(60);

@@ -56,6 +56,10 @@ pub struct S3Config {
     pub virtual_host_style: bool,
     /// Further certificate authorities, as PEM.
     pub ca_file: Option<PathBuf>,
+    /// The certificate by which we say who we are, as PEM.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key that belongs to it.
+    pub client_key_file: Option<PathBuf>,
     /// Accept any certificate.
     pub insecure_tls: bool,
     /// The storage class of new objects.

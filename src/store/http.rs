@@ -1,10 +1,9 @@
-//! The HTTP client, and the transport through which OpenDAL sends.
+//! The transport through which OpenDAL sends.
 //!
 //! OpenDAL signs requests and speaks S3; what came back is judged here, on the raw answer, because OpenDAL folds
 //! answers together that mean different things to a commit, and because an empty or cut page must never pass for an
 //! empty store.
 
-use super::error::StoreError;
 use super::gate::{End, Gate};
 use super::s3::Identity;
 use super::{Patience, Requests};
@@ -15,10 +14,7 @@ use opendal::raw::Operation;
 use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::error::Error;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,8 +23,6 @@ use std::time::{Duration, Instant};
 const ERROR_BYTES: usize = 64 << 10;
 /// No answer is longer: the largest object with room to spare. A page of a listing is far smaller.
 const ANSWER_BYTES: u64 = limits::OBJECT_CAP_BYTES + (1 << 20);
-/// A connection that is not made in this time goes to a host that is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Requests and bytes since the bucket was opened.
 #[derive(Debug, Default)]
@@ -393,56 +387,4 @@ fn part(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     let (range, whole) = text.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()?))
-}
-
-/// How a client trusts and what it follows.
-pub(super) struct Trust<'a> {
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) insecure: bool,
-    /// An S3 store that redirects has another region or address, and signed requests do not survive the move; others
-    /// redirect to where the bytes lie.
-    pub(super) redirects: usize,
-}
-
-impl Trust<'_> {
-    /// The public authorities, which an image without system certificates still trusts, and those of the file.
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-        // The first one wins; a second call changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut all: Vec<CertificateDer<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
-        let Some(file) = self.ca_file else { return Ok(all) };
-        let wrong = |what: String| {
-            StoreError::usage(format!("the CA file '{}' {what}", file.display()), "give a file of PEM certificates")
-        };
-        let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let given: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
-        if given.is_empty() {
-            return Err(wrong("holds no certificate".into()));
-        }
-        all.extend(given);
-        Ok(all)
-    }
-}
-
-/// The client for one remote.
-pub(super) fn client(trust: &Trust<'_>) -> Result<reqwest::Client, StoreError> {
-    let certificates = trust.certificates()?;
-    let certificates = certificates.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok());
-    let redirect = match trust.redirects {
-        0 => reqwest::redirect::Policy::none(),
-        most => reqwest::redirect::Policy::limited(most),
-    };
-    let builder = reqwest::Client::builder()
-        .tls_certs_merge(certificates)
-        .tls_danger_accept_invalid_certs(trust.insecure)
-        .http1_only()
-        .redirect(redirect)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(64)
-        .tcp_keepalive(Duration::from_secs(30))
-        // The built-in resolver would ask a public server when it cannot read this file.
-        .hickory_dns(std::fs::read("/etc/resolv.conf").is_ok());
-    builder.build().map_err(|error| {
-        StoreError::usage(format!("the HTTP client cannot be made: {error}"), "check the CA file and the proxy settings")
-    })
 }

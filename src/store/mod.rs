@@ -7,6 +7,7 @@
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
 mod bandwidth;
+mod client;
 mod config;
 mod error;
 mod ftp;
@@ -175,6 +176,15 @@ impl Bucket {
     /// Requests so far.
     pub fn requests(&self) -> Requests {
         self.inner.meter.snapshot()
+    }
+
+    /// Whether anyone on the way can pose as the store, because its certificate is not checked.
+    pub fn is_insecure(&self) -> bool {
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.is_insecure(),
+            Backend::Served(served) => served.is_insecure(),
+            Backend::Ftp(_) | Backend::Local(_) | Backend::Memory(_) => false,
+        }
     }
 
     /// Whether the conditional create is this program's own, and needs no probe.

@@ -8,10 +8,11 @@ pub(super) use credentials::Identity;
 pub(super) use files::Sending;
 
 use super::bandwidth::Shaper;
+use super::client::{Client, Trust};
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
 use super::gate::Gate;
-use super::http::{Exchange, Lost, Meter, Page, Recording, Trust, client, within};
+use super::http::{Exchange, Lost, Meter, Page, Recording, within};
 use super::judge::settle;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
@@ -20,7 +21,6 @@ use futures::TryStreamExt;
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::services::S3 as Service;
 use opendal::{Buffer, HttpTransporter, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use reqsign_core::ProvideCredentialChain;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -29,7 +29,7 @@ use std::time::Instant;
 #[derive(Clone)]
 pub(super) struct S3 {
     operator: Operator,
-    client: ReqwestTransport,
+    client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
     /// Directory buckets list in no order.
@@ -44,8 +44,7 @@ impl S3 {
     /// Makes no request.
     pub(super) fn open(config: &S3Config, meter: Arc<Meter>, patience: Patience) -> Result<S3, StoreError> {
         config.check()?;
-        let trust = Trust { ca_file: config.ca_file.as_deref(), insecure: config.insecure_tls, redirects: 0 };
-        let client = ReqwestTransport::new(client(&trust)?);
+        let client = Arc::new(Client::open(Trust::of_s3(config)?)?);
         let identity = Identity::new(config);
         let operator = Operator::new(builder(config, &identity)?).map_err(|_| {
             let hint = "check endpoint, region, storage class and encryption";
@@ -62,6 +61,11 @@ impl S3 {
             gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
         })
+    }
+
+    /// Whether the store's certificate is not checked.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.client.is_insecure()
     }
 
     /// When the store last answered.
@@ -204,7 +208,7 @@ impl S3 {
     fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {
-            client: self.client.clone(),
+            client: self.client.current(),
             meter: Arc::clone(&self.meter),
             exchange: Arc::clone(&exchange),
             patience: self.patience,

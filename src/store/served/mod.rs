@@ -13,10 +13,11 @@ pub(super) use files::ServedSending;
 use self::judge::judge;
 use self::services::{Manner, address, manner, operator};
 use super::bandwidth::Shaper;
+use super::client::{Client, Trust};
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Act, Asked, StoreError};
 use super::gate::Gate;
-use super::http::{Exchange, Lost, Meter, Recording, Trust, client, within};
+use super::http::{Exchange, Lost, Meter, Recording, within};
 use super::local::TEMPORARY;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
@@ -28,16 +29,12 @@ use http::{Request, header};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::raw::Operation;
 use opendal::{Buffer, BytesRange, ErrorKind, HttpTransport, HttpTransporter, Metadata, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
-const REDIRECTS: usize = 5;
 /// Requests under way at once: servers of files serve few connections at a time, and drives slow down who sends more.
 const AT_ONCE: usize = 8;
 /// The same for stores of objects.
@@ -49,7 +46,7 @@ const LOOKS: usize = 8;
 #[derive(Clone)]
 pub(super) struct Served {
     operator: Operator,
-    client: ReqwestTransport,
+    client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
     manner: Manner,
@@ -72,11 +69,9 @@ impl Served {
     /// Makes no request.
     pub(super) fn open(config: &ServedConfig, meter: Arc<Meter>, patience: Patience) -> Result<Served, StoreError> {
         check_prefix(&config.prefix)?;
-        let ca_file = config.get("ca_file").map(Path::new);
-        let trust = Trust { ca_file, insecure: config.flag("insecure"), redirects: REDIRECTS };
-        let client = ReqwestTransport::new(client(&trust)?);
+        let client = Arc::new(Client::open(Trust::of_served(config)?)?);
         // What asks for credentials goes through the process's default transport. The first one installed wins.
-        HttpTransporter::install_default(client.clone());
+        HttpTransporter::install_default(client.current());
         let manner = manner(config.kind.name);
         let at_once = if manner.ordered { AT_ONCE_BY_KEY } else { AT_ONCE };
         Ok(Served {
@@ -92,6 +87,11 @@ impl Served {
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
             proven: Arc::default(),
         })
+    }
+
+    /// Whether the store's certificate is not checked.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.client.is_insecure()
     }
 
     /// When the store last answered.
@@ -132,7 +132,7 @@ impl Served {
     fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {
-            client: self.client.clone(),
+            client: self.client.current(),
             meter: Arc::clone(&self.meter),
             exchange: Arc::clone(&exchange),
             patience: self.patience,
