@@ -6,14 +6,15 @@
 #![warn(missing_docs)]
 
 // Ground.
+pub mod contract;
 pub mod fault;
+pub mod runtime;
 pub mod secret;
 // Words and time.
-pub mod contract;
-pub mod runtime;
 pub mod telemetry;
 pub mod tree;
 // Hands and judgment.
+pub mod admin;
 pub mod disk;
 pub mod plan;
 pub mod seal;

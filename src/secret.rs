@@ -28,17 +28,19 @@ impl<T: Zeroize> Secret<T> {
 impl Secret<String> {
     /// A file's text without the white space around it; the error says what is wrong without showing any of it.
     pub fn from_file(path: &Path) -> Result<Secret<String>, String> {
-        let mut text = Zeroizing::new(String::new());
-        let opened = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_string(&mut text));
-        opened.map_err(|error| format!("cannot be read: {error}"))?;
-        if text.len() as u64 > FILE_BYTES {
-            return Err(format!("is larger than {FILE_BYTES} bytes"));
-        }
-        match text.trim() {
+        match text_of_file(path)?.trim() {
             "" => Err("is empty".to_owned()),
             value => Ok(Secret::new(value.to_owned())),
         }
     }
+}
+
+/// The text of a small file that holds secrets; the error shows neither text nor path.
+pub fn text_of_file(path: &Path) -> Result<Zeroizing<String>, String> {
+    let mut text = Zeroizing::new(String::new());
+    let opened = File::open(path).and_then(|file| file.take(FILE_BYTES + 1).read_to_string(&mut text));
+    opened.map_err(|error| format!("cannot be read: {error}"))?;
+    if text.len() as u64 > FILE_BYTES { Err(format!("is larger than {FILE_BYTES} bytes")) } else { Ok(text) }
 }
 
 impl<T: Zeroize> fmt::Debug for Secret<T> {

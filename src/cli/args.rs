@@ -3,6 +3,7 @@
 //! Names and short forms of the predecessor are kept; its flags that have no meaning here are accepted and hidden, so
 //! that an existing Pod spec still starts. Every boolean also takes `--flag=false`.
 
+use super::control::args::{Health, Interrupt};
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// unavailable, 6 another writer took over, 7 stored data is corrupt, 8 local volume failed, 9 stopped with work left.
 #[derive(Debug, Parser)]
 #[command(name = "volume-syncing-controller", version, max_term_width = 120)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, args_override_self = true)]
 pub struct Cli {
     /// Write log lines as JSON to stderr
     #[arg(long, global = true, help_heading = "Log", env = env::LOG_JSON, value_name = "BOOL", default_value = "false")]
@@ -51,10 +52,15 @@ pub enum Command {
     Check(Check),
     /// Try out remote, rights, clock and volume, and name what is missing
     Doctor(Doctor),
+    /// Ask a running sidecar whether all is well; for exec probes: exit code 0 yes, 1 no
+    Health(Health),
+    /// Tell a running sidecar that its Pod is being terminated; for preStop hooks
+    Interrupt(Interrupt),
     /// Manage the keys that open a remote
     #[command(subcommand)]
     Key(Key),
     /// Print a completion script for a shell
+    #[command(alias = "completion")]
     Completions(Completions),
 }
 
@@ -79,18 +85,20 @@ pub struct Access {
     /// A plain number counts KiB. It holds on average: one request's body goes at the speed of the line.
     #[arg(long, env = "BWLIMIT", value_name = "RATE")]
     pub bwlimit: Option<Bandwidth>,
+    /// Take the options from sections [remote] and [remote_encrypted] of an rclone configuration
+    ///
+    /// What they say counts before flags and variables. Without this flag no such file is read, and none is ever written.
+    #[arg(long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub no_template: bool,
+    /// The rclone configuration that --no-template reads [default: CONFIG_PATH, or rclone.conf]
+    #[arg(short = 'c', long, value_name = "PATH")]
+    pub config_path: Option<PathBuf>,
 }
 
-/// Flags of the predecessor that chose its rclone configuration: accepted without effect.
+/// Flags of the predecessor that mean nothing here: accepted without effect.
 #[derive(Debug, Args)]
 pub struct Former {
-    /// Without effect: there is no rclone configuration file
-    #[arg(short = 'c', long, hide = true, value_name = "PATH")]
-    pub config_path: Option<PathBuf>,
-    /// Without effect: there is no rclone configuration file
-    #[arg(long, hide = true, value_name = "BOOL")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
-    pub no_template: Option<bool>,
     /// Without effect: a running process is not found by a file
     #[arg(long, hide = true, value_name = "PATH")]
     pub pid_path: Option<PathBuf>,
@@ -99,11 +107,7 @@ pub struct Former {
 impl Former {
     /// One sentence for each flag that was given.
     pub fn warnings(&self) -> Vec<String> {
-        let given = [
-            ("--config-path", self.config_path.is_some()),
-            ("--no-template", self.no_template.is_some()),
-            ("--pid-path", self.pid_path.is_some()),
-        ];
+        let given = [("--pid-path", self.pid_path.is_some())];
         given.iter().filter(|(_, given)| *given).map(|(flag, _)| format!("{flag} has no effect any more: remove it")).collect()
     }
 }

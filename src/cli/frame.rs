@@ -1,7 +1,10 @@
 //! What every verb is given, and the one way from arguments to an open remote.
 
 use super::args::Access;
-use crate::config::{ConfigError, Environment, Mistake, RemoteOptions, read_rclone_crypt, read_remote, read_unlock};
+use crate::config::{
+    ConfigError, Environment, Mistake, RemoteOptions, is_same_path, names_rclone_crypt, read_encrypted_path, read_rclone_crypt,
+    read_remote, read_unlock,
+};
 use crate::contract::env;
 use crate::fault::Report;
 use crate::remote::{Remote, reach_existing};
@@ -13,6 +16,10 @@ use crate::store::{Bucket, RemoteConfig};
 use crate::telemetry::ProgressMode;
 use crate::vault::log::Commit;
 use crate::vault::open::Vault;
+use std::path::Path;
+
+/// The rclone configuration that --no-template reads when none is named, in the working directory.
+const RCLONE_FILE: &str = "rclone.conf";
 
 /// The process around a verb.
 #[derive(Debug)]
@@ -39,13 +46,26 @@ pub struct Target {
 impl Frame {
     /// Reads `REMOTE_*`, `ENCRYPTED_*`, `-p`, `-e` and the remote path. All mistakes are in one report.
     pub fn target(&self, access: &Access, remote_path: &str) -> Result<Target, ConfigError> {
-        let remote = read_remote(&self.environment, &access.params)
-            .and_then(|options| Ok((limited(options.at(remote_path)?, access), options)));
-        let key = read_unlock(&self.environment, &access.enc_params).and_then(|unlock| {
+        let environment = self.beside_file(access)?;
+        let is_given = !is_same_path(remote_path, "/");
+        let remote = read_remote(&environment, &access.params).and_then(|options| {
+            let wrapped = if is_given { None } else { read_encrypted_path(&environment, &access.enc_params)? };
+            let config = options.at(wrapped.as_deref().unwrap_or(remote_path))?;
+            Ok((limited(config, access), options))
+        });
+        let key = read_unlock(&environment, &access.enc_params).and_then(|unlock| {
             let key = unlock.secret.as_ref().map(|source| unlocker(&source.read()?, env::ENCRYPTED_PREFIX)).transpose()?;
             Ok((key, unlock))
         });
         let ((config, options), (unlocker, unlock)) = both(remote, key)?;
+        let wrapped = read_encrypted_path(&environment, &access.enc_params).ok().flatten();
+        if wrapped.is_some_and(|path| is_given && !is_same_path(&path, remote_path)) {
+            tracing::warn!("the vault lies where the command line says; {}REMOTE names another path", env::ENCRYPTED_PREFIX);
+        }
+        // The predecessor wrote that file and removed it: where there is one, somebody means it to be read.
+        if let Some(path) = self.named_file(access).filter(|path| !access.no_template && path.is_file()) {
+            tracing::warn!("{} is not read: --no-template takes the remote from it", path.display());
+        }
         for warning in options.warnings.iter().chain(&unlock.warnings) {
             tracing::warn!("{warning}");
         }
@@ -55,6 +75,18 @@ impl Frame {
         let key = unlock.secret.map_or_else(|| "<not set>".to_string(), |source| source.describe());
         tracing::debug!("configuration: {}PASSWORD={key}", env::ENCRYPTED_PREFIX);
         Ok(Target { options, config, unlocker })
+    }
+
+    /// What counts together with the flags: the environment, and with `--no-template` the rclone configuration.
+    fn beside_file(&self, access: &Access) -> Result<Environment, ConfigError> {
+        match access.no_template {
+            true => self.environment.with_rclone_file(self.named_file(access).unwrap_or(Path::new(RCLONE_FILE))),
+            false => Ok(self.environment.clone()),
+        }
+    }
+
+    fn named_file<'a>(&'a self, access: &'a Access) -> Option<&'a Path> {
+        access.config_path.as_deref().or_else(|| self.environment.get(env::CONFIG_PATH).map(Path::new))
     }
 
     /// Connects to the remote; with a key it is a vault, without one the plain layout. Nothing is asked yet.
@@ -68,19 +100,20 @@ impl Frame {
 
     /// Connects to what rclone crypt may have written there: only with options that rclone would accept.
     pub fn crypt(&self, access: &Access, remote_path: &str, unlocker: Option<&Unlocker>) -> Result<Option<CryptSource>, Report> {
-        let is_named = self.environment.get("ENCRYPTED_TYPE").is_some();
+        let environment = self.beside_file(access)?;
+        let is_named = names_rclone_crypt(&environment, &access.enc_params);
         if matches!(unlocker, Some(Unlocker::Raw(_))) && !is_named {
             return Ok(None);
         }
-        let options = match read_rclone_crypt(&self.environment, &access.enc_params) {
+        let options = match read_rclone_crypt(&environment, &access.enc_params) {
             Ok(Some(options)) => options,
             // Unless it is named, a password that rclone would not accept is a vault's.
             Err(error) if is_named => return Err(error.into()),
             Ok(None) | Err(_) => return Ok(None),
         };
         options.warnings.iter().for_each(|warning| tracing::debug!("{warning}"));
-        let path = options.remote_path.as_deref().filter(|path| !path.is_empty()).unwrap_or(remote_path);
-        let remote = read_remote(&self.environment, &access.params)?;
+        let path = options.remote_path.as_deref().filter(|path| !is_same_path(path, "/")).unwrap_or(remote_path);
+        let remote = read_remote(&environment, &access.params)?;
         let bucket = Bucket::connect(&limited(remote.at(path)?, access))?;
         Ok(Some(CryptSource { bucket, options: options.crypt, is_named: options.is_named }))
     }

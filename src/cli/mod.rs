@@ -4,6 +4,7 @@
 mod args;
 mod check;
 mod completions;
+mod control;
 mod doctor;
 mod frame;
 mod key;
@@ -110,6 +111,8 @@ async fn dispatch(command: &Command, frame: &Frame) -> Verdict {
         Command::Ls(args) => ls::print(args, frame).await,
         Command::Check(args) => check::run(args, frame).await,
         Command::Doctor(args) => doctor::run(args, frame).await,
+        Command::Health(args) => control::health(args, &frame.stop).await,
+        Command::Interrupt(args) => control::interrupt(args, &frame.stop).await,
         Command::Key(Key::Generate) => key::generate(),
         Command::Key(Key::Add(args)) => key::add(args, frame).await,
         Command::Key(Key::List(args)) => key::list(args, frame).await,

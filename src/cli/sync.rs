@@ -47,6 +47,7 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         accept_rollback: args.state.accept_rollback,
         takeover: takeover(&args.takeover),
         pod: frame.pod(),
+        watch: None,
         progress: progress.clone(),
     };
     let pushed = push(&request, &frame.stop).await;

@@ -1,16 +1,20 @@
 //! The environment as a map, and the options behind a prefix.
 
-use super::mistakes::Mistakes;
+use super::mistakes::{ConfigError, Mistakes};
+use super::rclone_file::RcloneFile;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 
-/// Environment variables. `Debug` prints only how many, since any value may be a secret.
+/// Environment variables, and the rclone configuration that counts before them. `Debug` prints only how many variables,
+/// since any value may be a secret.
 #[derive(Clone, Default)]
 pub struct Environment {
     texts: BTreeMap<String, String>,
     /// Names whose value is not UTF-8.
     unreadable: BTreeSet<String>,
+    file: Option<RcloneFile>,
 }
 
 impl Environment {
@@ -24,14 +28,20 @@ impl Environment {
         self.texts.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// The variables whose names begin so, and that are set to something.
-    pub(super) fn beginning_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let names = self.texts.keys().filter(move |name| name.starts_with(prefix));
-        names.filter_map(|name| Some((name.as_str(), self.get(name)?)))
+    /// The same variables beside an rclone configuration that somebody wrote.
+    pub fn with_rclone_file(&self, path: &Path) -> Result<Environment, ConfigError> {
+        Ok(Environment { file: Some(RcloneFile::read(path)?), ..self.clone() })
     }
 
-    /// The options behind `prefix`: `-p`-style parameters first, then the environment, which wins. Keys are in lower
-    /// case; what Kubernetes and devcontainers set by themselves is left out, except for `known` keys.
+    /// The variables that begin so and have a value.
+    pub(super) fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.texts.keys().filter(move |name| name.starts_with(prefix));
+        named.map(String::as_str).filter(|name| self.get(name).is_some())
+    }
+
+    /// The options behind `prefix`: `-p`-style parameters first, then the environment, then the configuration file; the
+    /// later wins. Keys are in lower case; what Kubernetes and devcontainers set by themselves is left out, except for
+    /// `known` keys.
     pub(super) fn options(&self, prefix: &str, params: &[String], mistakes: &mut Mistakes, known: &[&[&str]]) -> Options {
         let mut options = Options { prefix: prefix.to_string(), ..Options::default() };
         for (index, param) in params.iter().enumerate() {
@@ -42,7 +52,8 @@ impl Environment {
                     "has no '='",
                     format!("write {} key=value", flag_of(prefix)),
                 ),
-                Some((key, value)) => options.insert(&key.trim().to_lowercase(), value, false),
+                // rclone's reader trims too.
+                Some((key, value)) => options.insert(&key.trim().to_lowercase(), value.trim(), Origin::Flag),
             }
         }
         for name in self.unreadable.iter().filter(|name| name.starts_with(prefix)) {
@@ -52,8 +63,13 @@ impl Environment {
             let Some(rest) = name.strip_prefix(prefix) else { continue };
             let key = rest.to_lowercase();
             if known.iter().any(|table| table.contains(&key.as_str())) || !set_by_others(rest, value) {
-                options.insert(&key, value, true);
+                // A newline at the end is what `kubectl create secret --from-file` leaves.
+                options.insert(&key, value.trim(), Origin::Variable);
             }
+        }
+        if let Some((file, (name, section))) = self.file.as_ref().and_then(|file| Some((file, file.section(prefix)?))) {
+            options.file = format!("[{name}] of {}", file.path.display());
+            section.iter().for_each(|(key, value)| options.insert(key, value, Origin::File));
         }
         options
     }
@@ -80,34 +96,41 @@ impl fmt::Debug for Environment {
     }
 }
 
+/// Who said it; the later wins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Flag,
+    Variable,
+    File,
+}
+
 /// Options by key. No `Debug`: values may be secrets.
 #[derive(Default)]
 pub(super) struct Options {
     prefix: String,
-    values: BTreeMap<String, String>,
-    by_flag: BTreeSet<String>,
+    /// The section of a file, in words.
+    file: String,
+    values: BTreeMap<String, (String, Origin)>,
     /// Every key given by flag, also when the environment wins.
     flags: BTreeSet<String>,
+    /// Keys whose value by flag or variable is another than the file's.
+    outdone: BTreeSet<String>,
     /// Keys set to nothing at all.
     empty: BTreeSet<String>,
 }
 
 impl Options {
-    fn insert(&mut self, key: &str, value: &str, from_environment: bool) {
-        if !from_environment {
+    fn insert(&mut self, key: &str, value: &str, origin: Origin) {
+        if origin == Origin::Flag {
             self.flags.insert(key.to_string());
         }
-        // rclone's reader trims too, and a newline at the end is what `kubectl create secret --from-file` leaves.
-        let value = value.trim();
         if value.is_empty() {
             self.empty.insert(key.to_string());
             return;
         }
-        self.values.insert(key.to_string(), value.to_string());
-        if from_environment {
-            self.by_flag.remove(key);
-        } else {
-            self.by_flag.insert(key.to_string());
+        let before = self.values.insert(key.to_string(), (value.to_string(), origin));
+        if origin == Origin::File && before.is_some_and(|(before, _)| before != value) {
+            self.outdone.insert(key.to_string());
         }
     }
 
@@ -123,7 +146,7 @@ impl Options {
 
     /// The option's value.
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(String::as_str)
+        self.values.get(key).map(|(value, _)| value.as_str())
     }
 
     /// Whether the option was given without a value and nowhere with one.
@@ -136,9 +159,27 @@ impl Options {
         self.flags.contains(key)
     }
 
-    /// How the person wrote the option: `REMOTE_ENDPOINT` or `-p endpoint`.
+    /// How the person wrote the option: `REMOTE_ENDPOINT`, `-p endpoint`, or `endpoint in [remote] of rclone.conf`.
     pub(super) fn name(&self, key: &str) -> String {
-        if self.by_flag.contains(key) { format!("{} {key}", flag_of(&self.prefix)) } else { self.variable(key) }
+        match self.values.get(key) {
+            Some((_, Origin::Flag)) => format!("{} {key}", flag_of(&self.prefix)),
+            Some((_, Origin::File)) => format!("{key} in {}", self.file),
+            Some((_, Origin::Variable)) | None => self.variable(key),
+        }
+    }
+
+    /// Whether a flag or variable says something else than the file, which counts.
+    pub(super) fn is_outdone(&self, key: &str) -> bool {
+        self.outdone.contains(key)
+    }
+
+    /// What a person should know about the file.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let names: Vec<String> = self.outdone.iter().map(|key| self.variable(key)).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        vec![format!("without effect, since {} says something else: {}", self.file, names.join(", "))]
     }
 
     /// The variable that sets the option.
@@ -150,7 +191,7 @@ impl Options {
     pub(super) fn pairs(&self, known: &[&[&str]]) -> Vec<(String, String)> {
         let wanted = |key: &str| known.iter().any(|table| table.contains(&key));
         let known = self.values.iter().filter(|(key, _)| wanted(key));
-        known.map(|(key, value)| (self.variable(key), value.clone())).collect()
+        known.map(|(key, (value, _))| (self.variable(key), value.clone())).collect()
     }
 }
 
@@ -217,6 +258,26 @@ mod tests {
         assert_eq!(options.name("region"), "REMOTE_REGION");
         assert_eq!(options.name("endpoint"), "-p endpoint");
         assert_eq!(options.pairs(&[&["endpoint"]]), [("REMOTE_ENDPOINT".to_string(), "e".to_string())]);
+    }
+
+    #[test]
+    fn an_rclone_configuration_wins_and_what_it_does_not_say_is_left_to_the_others() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[remote]\ntype = webdav\nurl = ` u `\nuser = same\n").unwrap();
+        let environment: Environment =
+            [("REMOTE_TYPE", "s3"), ("REMOTE_VENDOR", "v"), ("REMOTE_USER", "same")].into_iter().collect();
+        let environment = environment.with_rclone_file(file.path()).unwrap();
+        let params = ["url=hunter2".to_string(), "pass=p".to_string()];
+        let options = environment.options("REMOTE_", &params, &mut Mistakes::default(), &[]);
+        let values = ["type", "url", "user", "vendor", "pass"].map(|key| options.value(key).unwrap());
+        assert_eq!(values, ["webdav", " u ", "same", "v", "p"]);
+        let place = format!("in [remote] of {}", file.path().display());
+        assert_eq!(options.name("type"), format!("type {place}"));
+        assert_eq!(options.name("pass"), "-p pass");
+        let [warning] = &options.warnings()[..] else { panic!("one warning") };
+        assert!(warning.contains("says something else: REMOTE_TYPE, REMOTE_URL"), "{warning}");
+        assert!(!warning.contains("hunter2"), "{warning}");
+        assert!(environment.options("ENCRYPTED_", &[], &mut Mistakes::default(), &[]).keys().next().is_none());
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub(super) fn root(raw: &RawRemote, check: &mut Check<'_>) -> PathBuf {
     })
 }
 
+/// Whether two remote paths are one. `/`, `./` and nothing are, too.
+pub fn is_same_path(one: &str, other: &str) -> bool {
+    names(one).is_some_and(|one| Some(one) == names(other))
+}
+
 /// The names of a remote path: `/` between them, empty and `.` ones left out. `None` when one is `..` or unprintable.
 pub(super) fn names(remote_path: &str) -> Option<Vec<&str>> {
     let names: Vec<&str> = remote_path.split('/').filter(|name| !name.is_empty() && *name != ".").collect();

@@ -6,13 +6,11 @@ use super::environment::Environment;
 use super::local;
 use super::mistakes::{ConfigError, Mistakes, nearest};
 use super::raw::{self, RawRcloneCrypt};
-use crate::contract::env;
+use crate::contract::env::{self, SECTION_REMOTE};
 use crate::rclone_crypt::{FilenameEncoding, FilenameEncryption, Options};
 use crate::seal::reveal;
 use crate::secret::Secret;
 
-/// The name that the wrapped remote has in `ENCRYPTED_REMOTE`.
-const WRAPPED: &str = "remote";
 /// The suffix that stands for none.
 const NO_SUFFIX: &str = "none";
 
@@ -47,9 +45,23 @@ pub fn read_rclone_crypt(environment: &Environment, params: &[String]) -> Result
         check.warnings.push(format!("options of rclone crypt, without effect on reading: {}", idle.join(", ")));
     }
     let is_named = kind(&raw, &mut check);
-    let remote_path = remote_path(&raw, &mut check);
+    let remote_path = remote_path(raw.remote.as_deref(), &mut check);
     let crypt = crypt(&raw, &mut check);
     check.finish(|warnings| Some(RcloneCryptOptions { crypt, remote_path, is_named, warnings }))
+}
+
+/// Whether a flag or variable says that rclone crypt wrote the data; a vault is not looked for then.
+pub fn names_rclone_crypt(environment: &Environment, params: &[String]) -> bool {
+    environment.options(env::ENCRYPTED_PREFIX, params, &mut Mistakes::default(), &[env::RCLONE_CRYPT]).has("type")
+}
+
+/// The path in `ENCRYPTED_REMOTE`, for a command line that names none: the predecessor took it from there.
+pub fn read_encrypted_path(environment: &Environment, params: &[String]) -> Result<Option<String>, ConfigError> {
+    let mut mistakes = Mistakes::default();
+    let options = environment.options(env::ENCRYPTED_PREFIX, params, &mut mistakes, &[env::RCLONE_CRYPT]);
+    let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets: Vec::new() };
+    let path = remote_path(options.value("remote"), &mut check);
+    check.finish(|_| path)
 }
 
 fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
@@ -61,18 +73,20 @@ fn kind(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> bool {
 }
 
 /// The path behind `remote:`, the name that upstream gives the remote of `REMOTE_*`.
-fn remote_path(raw: &RawRcloneCrypt, check: &mut Check<'_>) -> Option<String> {
-    let given = raw.remote.as_deref()?;
-    let hint = format!("write {WRAPPED}:BUCKET/PATH; the rest of the remote is set by REMOTE_*");
-    let Some((WRAPPED, path)) = given.split_once(':') else {
-        check.wrong("remote", format!("is {}, which does not begin with {WRAPPED}:", check.shown(given)), hint);
+fn remote_path(given: Option<&str>, check: &mut Check<'_>) -> Option<String> {
+    let given = given?;
+    let hint = format!("write {SECTION_REMOTE}:BUCKET/PATH; the rest of the remote is set by REMOTE_*");
+    let Some((SECTION_REMOTE, path)) = given.split_once(':') else {
+        check.wrong("remote", format!("is {}, which does not begin with {SECTION_REMOTE}:", check.shown(given)), hint);
         return None;
     };
     let names = local::names(path);
     if names.is_none() {
         check.wrong("remote", "must not hold '..' or control characters", hint);
     }
-    names.map(|names| names.join("/"))
+    // In a folder of this machine, rclone tells paths from the root from others.
+    let start = if path.starts_with('/') { "/" } else { "" };
+    names.map(|names| format!("{start}{}", names.join("/")))
 }
 
 /// The reader's options; what is wrong is noted in `check` and its value is rclone's default.
@@ -188,7 +202,7 @@ mod tests {
             ("ENCRYPTED_FILENAME_ENCRYPTION", "obfuscate"),
             ("ENCRYPTED_PASSWORD", POTATO),
         ]);
-        assert_eq!(options.remote_path.as_deref(), Some("bucket/some/path"));
+        assert_eq!(options.remote_path.as_deref(), Some("/bucket/some/path"));
         let path = RcloneCrypt::new(&options.crypt).unwrap().path("!.made up").unwrap();
         assert_eq!(path.to_string(), "made up");
     }

@@ -40,7 +40,9 @@ pub fn read_remote(environment: &Environment, params: &[String]) -> Result<Remot
         return Err(mistakes.into_result(()).err().unwrap_or(ConfigError { mistakes: Vec::new() }));
     };
     let secrets = [&raw.secret_access_key, &raw.session_token].into_iter().flatten().cloned().collect();
-    let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets };
+    let warnings = options.warnings();
+    let mut check = Check { environment, options: &options, mistakes, warnings, secrets };
+    warn_of_rclones(&mut check);
     let (kind, why) = kind(&raw, &mut check);
     let mut shown = vec![("REMOTE_TYPE".to_string(), format!("{}{why}", kind.name))];
     if !matches!(kind.name, "s3" | "local" | "memory") {
@@ -108,6 +110,17 @@ fn warn_of_other_kinds(kind: &str, check: &mut Check<'_>) {
     let names: Vec<String> = given.map(|key| check.options.name(key)).collect();
     if !names.is_empty() {
         check.warnings.push(format!("without effect on a remote of type {kind}: {}", names.join(", ")));
+    }
+}
+
+/// What steered rclone itself reached it through the environment.
+fn warn_of_rclones(check: &mut Check<'_>) {
+    // Where rclone keeps its own configuration never mattered.
+    let own = [env::RCLONE_CONFIG, env::RCLONE_CONFIG_DIR, env::RCLONE_CONFIG_PASS];
+    let names: Vec<&str> = check.environment.names(env::RCLONE_PREFIX).filter(|name| !own.contains(name)).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        check.warnings.push(format!("without effect, since rclone is not run: {names}; see --bwlimit, --include and --exclude"));
     }
 }
 

@@ -223,7 +223,8 @@ fn sts_endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
 
 /// What the AWS tools would look at. Any of it may be secret.
 fn for_credentials(environment: &Environment) -> BTreeMap<String, Secret<String>> {
-    let all = environment.beginning_with(env::AWS_PREFIX).chain(environment.get(env::HOME).map(|home| (env::HOME, home)));
+    let names = environment.names(env::AWS_PREFIX).chain([env::HOME]);
+    let all = names.filter_map(|name| Some((name, environment.get(name)?)));
     all.map(|(name, value)| (name.to_string(), Secret::new(value.to_string()))).collect()
 }
 

@@ -68,7 +68,7 @@ pub fn read_new_key(environment: &Environment) -> Result<Unlock, ConfigError> {
 fn read(environment: &Environment, params: &[String], prefix: &str) -> Result<Unlock, ConfigError> {
     let mut mistakes = Mistakes::default();
     let options = environment.options(prefix, params, &mut mistakes, &[env::ENCRYPTED, env::ENCRYPTED_IDLE]);
-    let mut check = Check { environment, options: &options, mistakes, warnings: Vec::new(), secrets: Vec::new() };
+    let mut check = Check { environment, options: &options, mistakes, warnings: options.warnings(), secrets: Vec::new() };
     check.no_secret_flags(&["password", "password2"]);
     let idle = check.unknown(&[env::ENCRYPTED], env::ENCRYPTED_IDLE, &[]);
     if !idle.is_empty() {
@@ -82,8 +82,13 @@ fn read(environment: &Environment, params: &[String], prefix: &str) -> Result<Un
         (Some(text), None) => Some(KeySource::Inline(Secret::new(text))),
         (None, file) => file.map(|path| KeySource::File(PathBuf::from(path))),
     });
+    // Which of two keys a vault is made with is not left to a rule that nobody remembers.
+    if options.is_outdone("password") {
+        let problem = format!("is another password than {}", options.name("password"));
+        check.mistakes.add(options.variable("password"), problem, "keep one of them");
+    }
     // Whoever names any of these believes that the data is encrypted: never fall back to the plain layout.
-    let wanted = !idle.is_empty() || options.is_empty("password") || options.is_empty("password_file");
+    let wanted = !idle.is_empty() || options.has("remote") || options.is_empty("password") || options.is_empty("password_file");
     if wanted && !options.has("password") && !options.has("password_file") {
         let hint = format!("set it, or {}_FILE; for no encryption remove every {prefix}* option", options.variable("password"));
         check.mistakes.add(options.variable("password"), "is empty or missing although encryption is asked for", hint);
@@ -141,6 +146,25 @@ mod tests {
         let text = mistakes(&[("ENCRYPTED_PASSWORD", "other-text")], &["password=hunter2"]);
         assert!(text.contains("-e password is a secret") && text.contains("ENCRYPTED_PASSWORD_FILE"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("other-text"), "{text}");
+    }
+
+    #[test]
+    fn a_password_beside_another_one_in_the_rclone_configuration_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[remote]\ntype = s3\n[remote_encrypted]\ntype = crypt\nremote = remote:b\npassword = hunter3\n";
+        std::fs::write(file.path(), text).unwrap();
+        let read = |pairs: &[(&str, &str)]| {
+            let unlock = read_unlock(&environment(pairs).with_rclone_file(file.path()).unwrap(), &[])?;
+            unlock.secret.unwrap().read()
+        };
+        for pairs in [&[][..], &[("ENCRYPTED_PASSWORD", "hunter3")]] {
+            assert_eq!(read(pairs).unwrap().expose(), "hunter3");
+        }
+        for (name, value) in [("ENCRYPTED_PASSWORD", "hunter2"), ("ENCRYPTED_PASSWORD_FILE", "/run/hunter2")] {
+            let text = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(text.contains(name) && text.contains("password in [remote_encrypted] of"), "{text}");
+            assert!(text.contains("keep one of them") && !text.contains("hunter"), "{text}");
+        }
     }
 
     #[test]

@@ -10,11 +10,11 @@ pub struct WordError {
     pub expected: &'static str,
 }
 
-/// `1 true yes y on` and `0 false no n off`, in any case.
+/// `1 true t yes y on` and `0 false f no n off`, in any case: what Go's flags take, and the words of YAML.
 pub fn parse_boolean(text: &str) -> Result<bool, WordError> {
     match text.trim().to_ascii_lowercase().as_str() {
-        "1" | "true" | "yes" | "y" | "on" => Ok(true),
-        "0" | "false" | "no" | "n" | "off" => Ok(false),
+        "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
+        "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
         _ => Err(WordError { expected: "true or false (also 1/0, yes/no, y/n)" }),
     }
 }
@@ -56,10 +56,10 @@ mod tests {
 
     #[test]
     fn booleans_are_words_of_any_case() {
-        for word in ["1", "true", "TRUE", "yes", "Y", "on"] {
+        for word in ["1", "true", "TRUE", "t", "yes", "Y", "on"] {
             assert_eq!(parse_boolean(word), Ok(true), "{word}");
         }
-        for word in ["0", "False", "no", "N", "off"] {
+        for word in ["0", "False", "F", "no", "N", "off"] {
             assert_eq!(parse_boolean(word), Ok(false), "{word}");
         }
         let message = parse_boolean("perhaps").unwrap_err().to_string();

@@ -7,10 +7,30 @@
 pub const REMOTE_PREFIX: &str = "REMOTE_";
 /// Options of the encryption.
 pub const ENCRYPTED_PREFIX: &str = "ENCRYPTED_";
+/// The section of an rclone configuration that stands for the options of the remote.
+pub const SECTION_REMOTE: &str = "remote";
+/// The section that stands for those of the encryption.
+pub const SECTION_ENCRYPTED: &str = "remote_encrypted";
+/// Where the rclone configuration lies that `--no-template` reads.
+pub const CONFIG_PATH: &str = "CONFIG_PATH";
+/// Variables that are meant for rclone itself.
+pub const RCLONE_PREFIX: &str = "RCLONE_";
+/// rclone's own configuration file.
+pub const RCLONE_CONFIG: &str = "RCLONE_CONFIG";
+/// The folder in which rclone keeps it.
+pub const RCLONE_CONFIG_DIR: &str = "RCLONE_CONFIG_DIR";
+/// The password that rclone opens it with.
+pub const RCLONE_CONFIG_PASS: &str = "RCLONE_CONFIG_PASS";
 /// The secret of a slot that `key add` writes.
 pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
 /// Where this program remembers between two runs.
 pub const STATE_DIR: &str = "STATE_DIR";
+/// Where the control socket of a sidecar lies.
+pub const VSC_SOCKET: &str = "VSC_SOCKET";
+/// A URL that is asked for after each complete pass; whoever knows it can fake the news, so it is a secret.
+pub const HEARTBEAT_URL: &str = "HEARTBEAT_URL";
+/// A file that holds that URL.
+pub const HEARTBEAT_URL_FILE: &str = "HEARTBEAT_URL_FILE";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.
@@ -219,7 +239,7 @@ pub const PROVIDERS: &[&str] = &[
 ];
 
 /// Options of the encryption that have an effect.
-pub const ENCRYPTED: &[&str] = &["password", "password_file"];
+pub const ENCRYPTED: &[&str] = &["password", "password_file", "remote"];
 /// Options of rclone crypt: accepted with a warning, without effect on a vault.
 pub const ENCRYPTED_IDLE: &[&str] = &[
     "description",
@@ -230,7 +250,6 @@ pub const ENCRYPTED_IDLE: &[&str] = &[
     "pass_bad_blocks",
     "password2",
     "password2_file",
-    "remote",
     "server_side_across_configs",
     "show_mapping",
     "strict_names",

@@ -1,4 +1,5 @@
-//! The volume: the only room that touches it. It looks, reads, places and removes below one directory, and nothing else.
+//! The volume: the only room that touches it. It looks, reads, places and removes below one directory, and nothing else
+//! but this program's own files: the state directory, and what does not fit in memory.
 //!
 //! Rules of this room: no path leaves the volume and no symbolic link is ever followed (the kernel resolves every path
 //! beneath the root); what could not be read is counted and makes a listing Partial; memory does not grow with the
@@ -16,9 +17,11 @@ mod roots;
 mod round_trip;
 mod scan;
 mod skips;
+mod spool;
 mod stat;
 mod state;
 mod volume;
+mod watch;
 mod xattr;
 
 pub use error::{DiskError, Facts};
@@ -31,7 +34,9 @@ pub use remove::remove;
 pub use roots::forbidden_root;
 pub use scan::{Scan, ScanOptions};
 pub use skips::Skips;
+pub use spool::{Spool, SpoolReader};
 pub use stat::{Stamp, stamp_of};
 pub use state::{StateDir, StateFile, StateLock};
 pub use volume::{Space, Volume};
+pub use watch::{Coverage, Watch};
 pub use xattr::Xattr;

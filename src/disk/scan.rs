@@ -8,11 +8,13 @@ use super::names::{NameSorter, SortedNames};
 use super::skips::Skips;
 use super::stat::{Mount, device, file_type, found, mount, stat_fd, stat_name};
 use super::volume::{LOST_AND_FOUND, READDIR_BYTES, Volume, errno_of};
+use super::watch::Watch;
 use crate::runtime::limits::SORT_BYTES;
-use crate::tree::{Completeness, FileType, Filter, Found, RelPath, Skip, SkipReason};
+use crate::tree::{Completeness, FileType, Filter, Found, Region, Regions, RelPath, Skip, SkipReason};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, RawDir, openat};
+use rustix::fs::{Mode, OFlags, RawDir, Statx, openat};
 use rustix::io::Errno;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 /// Directories kept open at once; those further up are opened again when the walk comes back to them.
@@ -31,6 +33,8 @@ pub struct ScanOptions {
     pub reserved: Vec<RelPath>,
     /// A directory for the names of a directory too large for memory.
     pub spill: PathBuf,
+    /// Listens from now on to each directory that the walk enters.
+    pub watch: Option<Watch>,
 }
 
 /// A walk under way: an iterator of entries in [`RelPath`] order. An error ends it, and means that nothing can be
@@ -47,6 +51,11 @@ pub struct Scan {
     leftovers: Vec<RelPath>,
     partial: bool,
     finished: bool,
+    root_device: u64,
+    /// What is still to be walked of parts of the volume; `None` when all of it is.
+    parts: Option<VecDeque<Region>>,
+    /// Only the entry itself is looked at, not what is below it.
+    alone: bool,
 }
 
 /// A directory that the walk is in.
@@ -68,9 +77,32 @@ impl Scan {
 
     fn start_within(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<Scan, DiskError> {
         let failed = |errno| volume.fault("listing", None, errno);
+        let (mut scan, root, stat) = Scan::new(volume, options, sort_bytes)?;
+        if let Some(watch) = &scan.options.watch {
+            watch.begin_walk();
+            watch.enter(None, root.as_fd());
+        }
+        // A root that cannot be listed is never an empty one.
+        let (names, refused) = scan.list(&root)?;
+        if let Some(errno) = refused {
+            return Err(failed(errno));
+        }
+        scan.push_level(Level { path: None, fd: Some(root), inode: (device(&stat), stat.stx_ino), names, name: Vec::new() });
+        Ok(scan)
+    }
+
+    /// Begins a walk of parts of the volume, in their order.
+    pub fn start_parts(volume: &Volume, options: ScanOptions, regions: &Regions) -> Result<Scan, DiskError> {
+        let (mut scan, ..) = Scan::new(volume, options, SORT_BYTES)?;
+        scan.parts = Some(regions.iter().cloned().collect());
+        Ok(scan)
+    }
+
+    fn new(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<(Scan, OwnedFd, Statx), DiskError> {
+        let failed = |errno| volume.fault("listing", None, errno);
         let root = volume.reopen_root().map_err(failed)?;
         let stat = stat_fd(root.as_fd()).map_err(failed)?;
-        let mut scan = Scan {
+        let scan = Scan {
             volume: volume.clone(),
             options,
             sort_bytes,
@@ -82,14 +114,16 @@ impl Scan {
             leftovers: Vec::new(),
             partial: false,
             finished: false,
+            root_device: device(&stat),
+            parts: None,
+            alone: false,
         };
-        // A root that cannot be listed is never an empty one.
-        let (names, refused) = scan.list(&root)?;
-        if let Some(errno) = refused {
-            return Err(failed(errno));
-        }
-        scan.push_level(Level { path: None, fd: Some(root), inode: (device(&stat), stat.stx_ino), names, name: Vec::new() });
-        Ok(scan)
+        Ok((scan, root, stat))
+    }
+
+    /// The device of the volume's root.
+    pub fn root_device(&self) -> u64 {
+        self.root_device
     }
 
     /// Whole only after the last entry, and only when every directory could be read to its end.
@@ -113,7 +147,11 @@ impl Scan {
                 self.enter(directory)?;
             }
             let Some(level) = self.levels.last_mut() else {
-                self.finished = true;
+                if let Some(region) = self.parts.as_mut().and_then(VecDeque::pop_front) {
+                    self.enter_part(region)?;
+                    continue;
+                }
+                self.finish();
                 return Ok(None);
             };
             let more = level.names.next(&mut level.name);
@@ -125,6 +163,41 @@ impl Scan {
                 return Ok(Some(found));
             }
         }
+    }
+
+    fn finish(&mut self) {
+        self.finished = true;
+        if let Some(watch) = self.options.watch.as_ref().filter(|_| self.parts.is_none() && !self.partial) {
+            watch.end_walk();
+        }
+    }
+
+    /// Begins with one name of the directory that a part lies in. Where that directory is gone, so is the part.
+    fn enter_part(&mut self, region: Region) -> Result<(), DiskError> {
+        let above = region.path.parent();
+        let fd = match &above {
+            None => self.volume.reopen_root(),
+            Some(above) => self.volume.open_beneath(above.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY),
+        };
+        let opened = fd.and_then(|fd| stat_fd(fd.as_fd()).map(|stat| (fd, stat)));
+        let (fd, stat) = match opened {
+            Ok(opened) => opened,
+            Err(errno) if gone(errno) => return Ok(()),
+            Err(errno) => {
+                self.incomplete(Some(region.path), SkipReason::Unreadable, said(errno));
+                return Ok(());
+            }
+        };
+        if mount(&stat) != self.mount {
+            self.incomplete(Some(region.path), SkipReason::OtherMount, "a file system is mounted above it".to_string());
+            return Ok(());
+        }
+        let mut sorter = NameSorter::new(self.sort_bytes, &self.options.spill);
+        let names = sorter.add(region.path.name()).and_then(|()| sorter.finish());
+        let names = names.map_err(|error| self.spill_fault(&error))?;
+        self.alone = !region.below;
+        self.push_level(Level { path: above, fd: Some(fd), inode: (device(&stat), stat.stx_ino), names, name: Vec::new() });
+        Ok(())
     }
 
     /// Looks at the current name; tells the entry if it is listed, and notes a directory to descend into.
@@ -173,7 +246,7 @@ impl Scan {
             }
             FileType::Directory => {
                 let directory = found(path, &stat);
-                if self.options.filter.may_admit_below(&directory.path) {
+                if !self.alone && self.options.filter.may_admit_below(&directory.path) {
                     self.descend = Some(directory.clone());
                 }
                 admitted.then_some(directory)
@@ -204,6 +277,9 @@ impl Scan {
                 return Ok(());
             }
         };
+        if let Some(watch) = &self.options.watch {
+            watch.enter(Some(&directory.path), fd.as_fd());
+        }
         let (names, refused) = self.list(&fd)?;
         match refused {
             Some(errno) if !gone(errno) => {
@@ -314,7 +390,7 @@ impl Iterator for Scan {
     }
 }
 
-fn is_temporary(name: &[u8]) -> bool {
+pub(super) fn is_temporary(name: &[u8]) -> bool {
     name.strip_prefix(TEMPORARY).is_some_and(|rest| rest.len() == 16 && rest.iter().all(u8::is_ascii_hexdigit))
 }
 
@@ -348,6 +424,7 @@ mod tests {
             filter: Filter::new(&own(include), &own(exclude)).unwrap(),
             reserved: vec![RelPath::new(".vsc").unwrap()],
             spill: std::env::temp_dir(),
+            watch: None,
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists everything below the remote's root except our own folder. A listing that fails anywhere is an error: nothing
+    /// Lists everything below the remote's root except manifests. A listing that fails anywhere is an error: nothing
     /// is concluded from a part.
     pub async fn read(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<Listing, PlainError> {
         let named = &mut |object: &Object| {
@@ -146,7 +146,7 @@ mod tests {
     async fn objects_come_in_the_order_of_a_walk() {
         let bucket = Bucket::connect(&RemoteConfig::Memory { name: "walk order".into() }).unwrap();
         let stop = Stop::new();
-        for key in ["a.b", "a/b", "a", "a/b.c", "a/b/c", ".svault-plain/meta/x", "b"] {
+        for key in ["a.b", "a/b", "a", "a/b.c", "a/b/c", ".svault-plain/meta/x", "a/.svault-plain/meta/x", "b"] {
             bucket.put(&stop, key, Bytes::from(key.len().to_string())).await.unwrap();
         }
         let spill = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use crate::store::Bucket;
 use crate::tree::RelPath;
 use data_encoding::HEXLOWER;
 
-/// Everything below it is ours.
+/// Everything below a folder of this name is ours, or another remote's that lies further down.
 pub const RESERVED: &str = ".svault-plain";
 
 /// The key of a file's object: the path itself where the store takes it unchanged, else a name made from its digest.
@@ -20,9 +20,10 @@ fn raw_key(path: &RelPath) -> String {
     format!("{RESERVED}/raw/{}", HEXLOWER.encode(&FileDigest::of(path.as_bytes()).0))
 }
 
-/// Whether a key lies in our own folder.
+/// Whether a key is that of a manifest's folder or lies in one: ours, or that of a remote further down. A restore would
+/// else make files of the manifest, and a push from there would send them back when they are out of date.
 pub fn is_reserved(key: &str) -> bool {
-    key.strip_prefix(RESERVED).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    key.split('/').any(|name| name == RESERVED)
 }
 
 /// The path of an object that another program may have made; `None` when no file can have that name.
@@ -40,11 +41,13 @@ mod tests {
     fn names_that_a_store_would_change_are_kept_apart() {
         let bucket = Bucket::connect(&RemoteConfig::Memory { name: "names".into() }).unwrap();
         let key = |path: &[u8]| key_of(&bucket, &RelPath::new(path).unwrap());
-        for same in ["a", " a", "a ", "a/b c", "Zürich/ö", "a+b&c=d?e#f%20", ".svault-plainly", "x/.svault-plain"] {
+        for same in ["a", " a", "a ", "a/b c", "Zürich/ö", "a+b&c=d?e#f%20", ".svault-plainly", "x/.svault-plain.d/y"] {
             assert_eq!(key(same.as_bytes()), same);
         }
         let long = "d/".repeat(600) + "x";
-        for other in [&b"a\nb"[..], b"\xff", b".svault-plain", b".svault-plain/meta", b"a/.tmp-x", long.as_bytes()] {
+        for other in
+            [&b"a\nb"[..], b"\xff", b".svault-plain", b".svault-plain/meta", b"x/.svault-plain/y", b"a/.tmp-x", long.as_bytes()]
+        {
             let key = key(other);
             assert!(key.starts_with(".svault-plain/raw/") && key.len() == 50, "{key}");
         }

@@ -3,20 +3,21 @@
 
 use super::PushError;
 use super::batch::Captured;
-use super::capture::Index;
 use super::pipeline::{Outbox, PackIdentity};
-use super::spool::SpoolReader;
+use super::spool::ChangeReader;
 use crate::disk::StateFile;
 use crate::plan::{Deletes, HoldReason, Side, side};
+use crate::remote::LocalIndex;
 use crate::runtime::limits;
 use crate::tree::RelPath;
 use crate::vault::container::{Parts, Sealed};
-use crate::vault::directory::{Directory, PartRef, Table};
+use crate::vault::directory::{Directory, PartRef, State, Table};
 use crate::vault::entry::{Node, Record};
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexHeader, IndexWriter, Indexed};
 use crate::vault::meta::{MetaFrames, MetaWriter};
 use crate::vault::object::{ObjectId, ObjectKind};
+use crate::vault::overlay::Changes;
 use crate::vault::pack::Pack;
 use crate::vault::tree::Tally;
 use std::io::BufWriter;
@@ -26,13 +27,11 @@ pub struct Assembly {
     /// Under whose names.
     pub identity: PackIdentity,
     /// The changes.
-    pub spool: SpoolReader,
-    /// The index before.
-    pub index: Option<Index>,
-    /// Where the index after goes.
-    pub next: StateFile,
-    /// What its header says for now.
-    pub header: IndexHeader,
+    pub spool: ChangeReader,
+    /// What the vault had where the changes are: all of it, or the parts that were looked at.
+    pub index: Option<LocalIndex>,
+    /// What becomes of the local index.
+    pub next: NextIndex,
     /// Data that the commit carries itself.
     pub inline: Option<Pack>,
     /// Whether deletes are carried over.
@@ -41,10 +40,26 @@ pub struct Assembly {
     pub outbox: Option<Outbox>,
 }
 
+/// What becomes of the local index.
+pub enum NextIndex {
+    /// It is written anew, into this file, with what its header says for now.
+    Whole(StateFile, IndexHeader),
+    /// The changes are put beside it; these are the totals before them.
+    Beside(State),
+}
+
+/// The local index after a push.
+pub enum After {
+    /// Written anew, without its final header.
+    Whole(BufWriter<StateFile>),
+    /// What differs from the one before.
+    Beside(Changes),
+}
+
 /// A commit's content, ready to be sealed.
 pub struct Assembled {
-    /// The index after, without its final header.
-    pub index: BufWriter<StateFile>,
+    /// The local index after.
+    pub index: After,
     /// Totals after.
     pub tally: Tally,
     /// Records in the commit.
@@ -76,7 +91,7 @@ impl Assembled {
         vault: &crate::vault::open::Vault,
         id: ObjectId,
         directory: Directory,
-    ) -> Result<(Sealed, Directory, BufWriter<StateFile>), PushError> {
+    ) -> Result<(Sealed, Directory, After), PushError> {
         let (toc, data) = self.inline.map_or_else(Default::default, Pack::into_frames);
         let mut directory = Directory {
             meta: self.meta.listed,
@@ -93,10 +108,26 @@ impl Assembled {
     }
 }
 
+enum Next {
+    Whole(IndexWriter<BufWriter<StateFile>>),
+    Beside(Changes),
+}
+
+/// What a live entry is to the local index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// As before.
+    None,
+    /// The vault has it, but the index learned something about the local file.
+    Local,
+    /// New or changed.
+    Entry,
+}
+
 struct Work {
     identity: PackIdentity,
     outbox: Option<Outbox>,
-    writer: IndexWriter<BufWriter<StateFile>>,
+    next: Next,
     meta: MetaWriter,
     parts: Vec<PartRef>,
     first: Option<Vec<u8>>,
@@ -116,13 +147,19 @@ struct Work {
 impl Assembly {
     /// Merges; runs on a blocking thread.
     pub fn run(self) -> Result<Assembled, PushError> {
-        let Assembly { identity, mut spool, mut index, next, header, inline, deletes, outbox } = self;
+        let Assembly { identity, mut spool, mut index, next, inline, deletes, outbox } = self;
+        let (next, before) = match next {
+            NextIndex::Whole(file, header) => {
+                (Next::Whole(IndexWriter::start(BufWriter::with_capacity(256 << 10, file), &header)?), State::default())
+            }
+            NextIndex::Beside(before) => (Next::Beside(Changes::new()), before),
+        };
         let mut work = Work {
-            writer: IndexWriter::start(BufWriter::with_capacity(256 << 10, next), &header)?,
+            next,
             meta: MetaWriter::new(identity.commit),
             parts: Vec::new(),
             first: None,
-            tally: Tally::default(),
+            tally: Tally::from(before),
             may_split: inline.is_none(),
             deletes,
             over: None,
@@ -153,7 +190,7 @@ impl Assembly {
     }
 }
 
-fn next_known(index: &mut Option<Index>) -> Result<Option<Indexed>, PushError> {
+fn next_known(index: &mut Option<LocalIndex>) -> Result<Option<Indexed>, PushError> {
     match index {
         Some(index) => Ok(index.next()?),
         None => Ok(None),
@@ -175,7 +212,7 @@ fn path_of(captured: &Captured) -> &RelPath {
 impl Work {
     fn keep(&mut self, known: Option<Indexed>) -> Result<(), PushError> {
         if let Some(known) = known {
-            self.live(&known)?;
+            self.live(&known, News::None)?;
         }
         Ok(())
     }
@@ -187,17 +224,48 @@ impl Work {
         let inside = next.is_some_and(|next| !matches!(next, Captured::Delete(_)) && path_of(next).is_within(path));
         if inside && !is_directory(&known) {
             self.counts[2] += 1;
+            self.gone(&known);
             return self.record(&Record::Delete(known.entry.path));
         }
-        self.live(&known)
+        self.live(&known, News::None)
     }
 
-    fn live(&mut self, indexed: &Indexed) -> Result<(), PushError> {
+    fn live(&mut self, indexed: &Indexed, news: News) -> Result<(), PushError> {
+        let entry = &indexed.entry;
         if !is_directory(indexed) {
-            self.over = Some(indexed.entry.path.clone());
+            self.over = Some(entry.path.clone());
         }
-        self.tally.add(self.identity.vault.keys(), &indexed.entry);
-        Ok(self.writer.push(indexed)?)
+        let counts = match &mut self.next {
+            Next::Whole(writer) => {
+                writer.push(indexed)?;
+                true
+            }
+            Next::Beside(changes) => {
+                if news != News::None {
+                    changes.insert(entry.path.clone(), Some(indexed.clone()));
+                }
+                news == News::Entry
+            }
+        };
+        if counts {
+            self.tally.add(self.identity.vault.keys(), entry);
+        }
+        Ok(())
+    }
+
+    /// What the vault had is replaced. Where the index is written anew, it was never added.
+    fn replaced(&mut self, known: Option<&Indexed>) {
+        if let (Next::Beside(_), Some(known)) = (&self.next, known) {
+            self.tally.remove(self.identity.vault.keys(), &known.entry);
+        }
+    }
+
+    /// What the vault had is no more.
+    fn gone(&mut self, known: &Indexed) {
+        self.replaced(Some(known));
+        if let Next::Beside(changes) = &mut self.next {
+            changes.insert(known.entry.path.clone(), None);
+        }
     }
 
     fn change(&mut self, change: Option<Captured>, known: Option<Indexed>) -> Result<(), PushError> {
@@ -213,18 +281,20 @@ impl Work {
                 self.keep(known)
             }
             Some(Captured::Upsert(indexed)) => {
-                self.live(&indexed)?;
+                self.replaced(known.as_ref());
+                self.live(&indexed, News::Entry)?;
                 self.counts[usize::from(known.is_some())] += 1;
                 self.record(&Record::Upsert(indexed.entry))
             }
             Some(Captured::Patch(indexed, patch)) => {
-                self.live(&indexed)?;
+                self.replaced(known.as_ref());
+                self.live(&indexed, News::Entry)?;
                 self.counts[1] += 1;
                 self.record(&Record::Patch(*patch))
             }
             Some(Captured::Refresh(indexed)) => {
                 self.refreshed = true;
-                self.live(&indexed)
+                self.live(&indexed, News::Local)
             }
             Some(Captured::Delete(indexed)) => {
                 if self.deletes != Deletes::Carried {
@@ -234,6 +304,7 @@ impl Work {
                     self.displaced += 1;
                 }
                 self.counts[2] += 1;
+                self.gone(&indexed);
                 self.record(&Record::Delete(indexed.entry.path.clone()))
             }
         }
@@ -271,7 +342,10 @@ impl Work {
             }
             table = Some(Table::new(self.identity.commit));
         }
-        let index = self.writer.finish(&self.tally.state)?;
+        let index = match self.next {
+            Next::Whole(writer) => After::Whole(writer.finish(&self.tally.state)?),
+            Next::Beside(changes) => After::Beside(changes),
+        };
         let [added, changed, deleted] = self.counts;
         Ok(Assembled {
             index,

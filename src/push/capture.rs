@@ -3,22 +3,19 @@
 use super::PushError;
 use super::batch::{BlockBatch, Captured, Memo, SmallBatch, SmallItem, Subject};
 use super::pipeline::{Large, Stage};
-use crate::disk::{Scan, Skips, SourceFile, StateFile, Volume, stamp_of};
+use crate::disk::{Scan, Skips, SourceFile, Volume, stamp_of};
 use crate::plan::{DeleteSet, Known, Side, Verdict, judge, side};
+use crate::remote::LocalIndex;
 use crate::runtime::{OrderedSender, Stop, clock, limits};
 use crate::seal::{ContentId, checksum};
 use crate::telemetry::Progress;
 use crate::tree::{Completeness, FileType, Filter, Found, RelPath, Skip, SkipReason};
 use crate::vault::container::Compression;
 use crate::vault::entry::{Content, Entry, Extra, Node, block_class, block_class_of_changed, block_count};
-use crate::vault::index::{IndexReader, Indexed, LocalStamp};
+use crate::vault::index::{Indexed, LocalStamp};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use std::collections::{HashMap, HashSet};
-use std::io::BufReader;
-
-/// An index being read.
-pub type Index = IndexReader<BufReader<StateFile>>;
 
 /// How files are read.
 #[derive(Debug, Clone)]
@@ -57,7 +54,7 @@ pub struct Capture {
     /// Contents stored lately.
     pub memo: Memo,
     /// A second reader of the index, from which the memo is filled when a new file appears.
-    pub memory: Option<Index>,
+    pub memory: Option<LocalIndex>,
     /// The next stage.
     pub sender: OrderedSender<Stage>,
     /// Bars.
@@ -86,7 +83,7 @@ enum Look {
 
 impl Capture {
     /// Walks the volume and sends every change to the next stage, in path order.
-    pub fn run(self, mut scan: Scan, mut index: Option<Index>) -> Result<CaptureReport, PushError> {
+    pub fn run(self, mut scan: Scan, mut index: Option<LocalIndex>) -> Result<CaptureReport, PushError> {
         let report = CaptureReport {
             completeness: Completeness::Partial,
             skips: Skips::default(),
@@ -111,17 +108,16 @@ impl Capture {
 }
 
 impl Reading {
-    fn join(&mut self, scan: &mut Scan, index: &mut Option<Index>) -> Result<(), PushError> {
+    fn join(&mut self, scan: &mut Scan, index: &mut Option<LocalIndex>) -> Result<(), PushError> {
         let mut found = scan.next().transpose()?;
         let mut known = next_known(index)?;
-        let mut root_device = None;
+        let root = scan.root_device();
         let mut mount: Option<RelPath> = None;
         while let Some(side) = side(found.as_ref().map(|f| &f.path), known.as_ref().map(|k| &k.entry.path)) {
             self.inner.stop.check()?;
             if matches!(side, Side::Left | Side::Both)
                 && let Some(here) = &found
             {
-                let root = *root_device.get_or_insert(here.identity.device);
                 if here.file_type == FileType::Directory && here.identity.device != root {
                     mount = Some(here.path.clone());
                 }
@@ -452,7 +448,7 @@ impl Reading {
     }
 }
 
-fn next_known(index: &mut Option<Index>) -> Result<Option<Indexed>, PushError> {
+fn next_known(index: &mut Option<LocalIndex>) -> Result<Option<Indexed>, PushError> {
     match index {
         Some(index) => Ok(index.next()?),
         None => Ok(None),

@@ -5,9 +5,9 @@
 //! neighbours lie together. A damaged object is left as it is: what refers to it goes on doing so, and `check` names it.
 
 use super::PushError;
-use super::capture::Index;
 use super::pipeline::{Outbox, PackIdentity};
 use crate::fault::{Fault, Kind};
+use crate::remote::LocalIndex;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::ShortId;
 use crate::vault::container::{Compression, Frame, FrameType, Opened};
@@ -67,7 +67,7 @@ struct Live {
 
 impl Copies {
     /// Chooses what to copy, by two readers of the same index; runs on a blocking thread.
-    pub fn choose(mut index: Index, mut again: Index, spill: &Path) -> Result<Copies, PushError> {
+    pub fn choose(mut index: LocalIndex, mut again: LocalIndex, spill: &Path) -> Result<Copies, PushError> {
         let mut live: HashMap<ObjectId, Live> = HashMap::new();
         while let Some(indexed) = index.next()? {
             let block = indexed.entry.block_bytes();

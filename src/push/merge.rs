@@ -6,11 +6,10 @@
 
 use super::PushError;
 use super::assemble::seal_part;
-use super::capture::Index;
 use super::copy::Copies;
 use super::pipeline::{Outbox, PackIdentity, upload_all};
 use crate::disk::StateFile;
-use crate::remote::session::Memory;
+use crate::remote::{LocalIndex, session::Memory};
 use crate::runtime::{Stop, compute, limits};
 use crate::vault::container::Compression;
 use crate::vault::directory::{Directory, Flags, PartRef, Plan, Run};
@@ -72,7 +71,7 @@ pub async fn merge_if_due(
 /// Packs the copies, then writes the parts and, beside them, the index that knows the new places.
 fn write_base(
     mut identity: PackIdentity,
-    index: Index,
+    index: LocalIndex,
     mut copies: Copies,
     compression: Compression,
     next: Option<StateFile>,
@@ -98,7 +97,7 @@ struct Base<'a> {
 }
 
 impl Base<'_> {
-    fn write(&mut self, mut index: Index, copies: &Copies) -> Result<(), PushError> {
+    fn write(&mut self, mut index: LocalIndex, copies: &Copies) -> Result<(), PushError> {
         while let Some(mut indexed) = index.next()? {
             copies.relocate(&mut indexed.entry);
             if let Some(renewed) = &mut self.renewed {
@@ -136,7 +135,8 @@ async fn publish(writer: &mut Writer, parts: Vec<PartRef>, stop: &Stop) -> Resul
     let base = writer.base;
     let run = Run { from: 0, to: base.seq, hash: base.hash, parts };
     let plan = Plan { runs: vec![run], log_floor: 1 };
-    let directory = Directory { flags: Flags::RELEASE, plan: Some(plan), tail_bytes: 0, ..writer.directory() };
+    let flags = if base.released { Flags::RELEASE } else { Flags::default() };
+    let directory = Directory { flags, plan: Some(plan), tail_bytes: 0, ..writer.directory() };
     // Until the answer is known, the receipt says that objects may be stored that no commit lists: the next process then
     // claims anew, which is right whether this commit landed or not.
     writer.publish_empty(directory, stop).await?;

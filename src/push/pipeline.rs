@@ -4,7 +4,7 @@
 use super::PushError;
 use super::batch::{BlockDone, Captured, SmallDone, SmallPlaced, Subject};
 use super::capture::finished;
-use super::spool::{SpoolReader, SpoolWriter};
+use super::spool::{ChangeReader, ChangeSpool};
 use crate::runtime::{OrderedReceiver, Stop, Tasks, limits, wait_blocking};
 use crate::seal::ContentId;
 use crate::store::Fencing;
@@ -222,7 +222,7 @@ pub struct Packer {
     /// Where the data frames of this push's sealed packs begin.
     sealed: HashMap<ObjectId, u32>,
     pending: VecDeque<Captured>,
-    spool: SpoolWriter,
+    spool: ChangeSpool,
     large: Option<Box<Large>>,
     /// Large files with several names, by group.
     linked: HashMap<[u8; 16], (Node, Vec<ContentId>)>,
@@ -232,7 +232,7 @@ pub struct Packer {
 /// Everything captured, with final references.
 pub struct Packed {
     /// The changes.
-    pub spool: SpoolReader,
+    pub spool: ChangeReader,
     /// Data that the commit carries itself.
     pub inline: Option<Pack>,
     /// The next unused counter.
@@ -255,7 +255,7 @@ impl Packer {
             open,
             sealed: HashMap::new(),
             pending: VecDeque::new(),
-            spool: SpoolWriter::new(spill),
+            spool: ChangeSpool::new(spill),
             large: None,
             linked: HashMap::new(),
             bytes_new: 0,
@@ -414,7 +414,7 @@ impl Packer {
     /// What is left travels inside the commit if it is small and so are the records; else it is one more pack.
     fn finish(mut self) -> Result<Packed, PushError> {
         const RECORD_GUESS: u64 = 256;
-        let records = self.spool.len() + self.pending.len() as u64 * RECORD_GUESS;
+        let records = self.spool.bytes() + self.pending.len() as u64 * RECORD_GUESS;
         let fits = self.open.stored_len() <= limits::INLINE_BYTES && records <= limits::COMMIT_META_BYTES as u64;
         if !self.open.is_empty() && !fits {
             self.seal_open()?;

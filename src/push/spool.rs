@@ -1,86 +1,61 @@
-//! Captured changes between reading and committing: in memory while they are few, then in a temporary file.
+//! Captured changes between reading and committing.
 
 use super::batch::Captured;
-use crate::runtime::limits;
+use crate::disk::{Spool, SpoolReader};
 use crate::vault::entry::Record;
 use crate::vault::index::{FullNames, IndexError, put_indexed, read_indexed};
 use crate::vault::record::{put_record, read_body};
 use crate::vault::wire::{FormatError, Reader};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 const UPSERT: u8 = 1;
 const PATCH: u8 = 2;
 const DELETE: u8 = 3;
 const REFRESH: u8 = 4;
 
-/// Writes the spool.
-pub struct SpoolWriter {
-    out: BufWriter<SpooledTempFile>,
-    bytes: u64,
-    items: u64,
-}
+/// Changes being written.
+pub struct ChangeSpool(Spool);
 
-impl SpoolWriter {
-    /// Starts an empty spool; when it grows, its file lies in `spill`.
-    pub fn new(spill: &Path) -> SpoolWriter {
-        let file = tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill);
-        SpoolWriter { out: BufWriter::with_capacity(64 << 10, file), bytes: 0, items: 0 }
+impl ChangeSpool {
+    /// None yet; many go to a temporary file in `spill`.
+    pub fn new(spill: &Path) -> ChangeSpool {
+        ChangeSpool(Spool::new(spill))
     }
 
     /// Adds a change.
     pub fn push(&mut self, captured: &Captured) -> Result<(), IndexError> {
-        let mut out = vec![0; 4];
         let (tag, indexed) = match captured {
             Captured::Upsert(indexed) => (UPSERT, indexed),
             Captured::Patch(indexed, _) => (PATCH, indexed),
             Captured::Delete(indexed) => (DELETE, indexed),
             Captured::Refresh(indexed) => (REFRESH, indexed),
         };
-        out.push(tag);
+        let mut out = vec![tag];
         put_indexed(&mut out, &[], indexed);
         if let Captured::Patch(_, patch) = captured {
             put_record(&mut out, &[], &Record::Patch((**patch).clone()), &mut FullNames);
         }
-        let length = (out.len() - 4) as u32;
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        self.out.write_all(&out)?;
-        self.bytes += out.len() as u64;
-        self.items += 1;
-        Ok(())
+        Ok(self.0.push(&out)?)
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> u64 {
-        self.bytes
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes()
     }
 
     /// Turns to reading.
-    pub fn read(self) -> Result<SpoolReader, IndexError> {
-        let mut file = self.out.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(SpoolReader { input: BufReader::with_capacity(64 << 10, file), left: self.items })
+    pub fn read(self) -> Result<ChangeReader, IndexError> {
+        Ok(ChangeReader(self.0.read()?))
     }
 }
 
-/// Reads the spool, once.
-pub struct SpoolReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Changes being read, once.
+pub struct ChangeReader(SpoolReader);
 
-impl SpoolReader {
+impl ChangeReader {
     /// The next change.
     pub fn next(&mut self) -> Result<Option<Captured>, IndexError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
         let mut reader = Reader::new(&bytes);
         let tag = reader.byte("a change")?;
         let indexed = Box::new(read_indexed(&mut reader, &[])?);

@@ -1,23 +1,134 @@
-//! The local index made again: from the remote, or from itself once the volume is in place.
+//! The local index: read, renewed by a pass, or made again from the remote.
 
-use super::session::{INDEX, INDEX_NEXT, Memory, SessionError};
+use super::session::{INDEX, INDEX_NEXT, Memory, OVERLAY, OVERLAY_NEXT, SessionError};
 use crate::disk::{DiskError, StateFile};
 use crate::runtime::Stop;
 use crate::seal::ContentId;
+use crate::tree::Region;
+use crate::vault::directory::State;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexReader, IndexWriter, Indexed, LocalStamp};
+use crate::vault::known::Known;
 use crate::vault::log::Commit;
 use crate::vault::object::ObjectId;
+use crate::vault::overlay::{Changes, Overlay};
 use crate::vault::tree::{Tally, TreeReader};
 use std::collections::VecDeque;
 use std::io::{BufReader, BufWriter};
+use std::sync::{Arc, OnceLock};
+
+/// The local index as of the last finished pass.
+pub type LocalIndex = Known<BufReader<StateFile>>;
+
+type IndexFile = (IndexReader<BufReader<StateFile>>, Option<Arc<Overlay>>);
 
 const INDEX_REVISED: &str = "index.revised";
 
 impl Memory {
+    /// A file for the next index.
+    pub fn next_index(&self) -> Result<StateFile, SessionError> {
+        self.state.remove(OVERLAY_NEXT)?;
+        Ok(self.state.create_file(INDEX_NEXT)?)
+    }
+
+    /// The index, if there is one of the tree of commit `tree_seq`.
+    pub fn index(&self, tree_seq: u64) -> Result<Option<LocalIndex>, SessionError> {
+        Ok(self.index_file(tree_seq)?.map(|(reader, overlay)| Known::all(reader, overlay)))
+    }
+
+    /// Parts of the index, if there is one of the tree of commit `tree_seq`.
+    pub fn index_parts(&self, tree_seq: u64, regions: impl Iterator<Item = Region>) -> Result<Option<LocalIndex>, SessionError> {
+        let Some((mut reader, overlay)) = self.index_file(tree_seq)? else { return Ok(None) };
+        let chunks = match self.chunks.get() {
+            Some(chunks) => chunks.clone(),
+            None => {
+                let found = Arc::new(reader.chunks()?);
+                self.chunks.get_or_init(|| found).clone()
+            }
+        };
+        Ok(Some(Known::parts(reader, overlay, chunks, regions)))
+    }
+
+    fn index_file(&self, tree_seq: u64) -> Result<Option<IndexFile>, SessionError> {
+        let Some(file) = self.state.open_file(INDEX)? else { return Ok(None) };
+        let reader = match IndexReader::open(BufReader::with_capacity(256 << 10, file)) {
+            Ok(reader) => reader,
+            Err(error) => {
+                tracing::warn!(%error, "the local index is made again from the remote");
+                return Ok(None);
+            }
+        };
+        let header = reader.header();
+        if header.vault_id != self.vault.id {
+            return Ok(None);
+        }
+        let base = (header.seq, header.hash);
+        let overlay = self.overlay.clone().filter(|overlay| overlay.seq == tree_seq && overlay.base == base);
+        Ok((overlay.is_some() || base.0 == tree_seq).then_some((reader, overlay)))
+    }
+
+    /// Makes the next index the volume's. What lay beside the one before means nothing to it.
+    pub(super) fn publish_index(&mut self) -> Result<(), SessionError> {
+        self.state.publish(INDEX_NEXT, INDEX)?;
+        self.state.remove(OVERLAY)?;
+        self.overlay = None;
+        self.chunks = OnceLock::new();
+        Ok(())
+    }
+
+    pub(super) fn read_overlay(&self) -> Result<Option<Arc<Overlay>>, SessionError> {
+        let Some(bytes) = self.state.read(OVERLAY)? else { return Ok(None) };
+        match Overlay::decode(&bytes) {
+            Ok(overlay) => Ok(Some(Arc::new(overlay))),
+            Err(error) => {
+                tracing::warn!(%error, "what lies beside the local index is damaged: making both again from the remote");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Puts aside what a commit changes in the tree of `tree_seq`, whose totals are then `state`; [`finish`](Memory::finish)
+    /// makes it the volume's. References into the commit's own data count from the end of its head.
+    pub fn stage_changes(
+        &self,
+        tree_seq: u64,
+        (commit, head_len): (ObjectId, u32),
+        state: State,
+        changes: Changes,
+    ) -> Result<(), SessionError> {
+        self.state.remove(INDEX_NEXT)?;
+        self.state.remove(OVERLAY_NEXT)?;
+        let Some((index, overlay)) = self.index_file(tree_seq)? else { return Ok(()) };
+        let base = (index.header().seq, index.header().hash);
+        let mut all = overlay.map(|overlay| overlay.changes.clone()).unwrap_or_default();
+        for (path, mut change) in changes {
+            if let Some(indexed) = &mut change {
+                let own = |object, offset| (object, if object == commit { offset + u64::from(head_len) } else { offset });
+                indexed.entry.relocate(&mut { own });
+            }
+            all.insert(path, change);
+        }
+        let overlay = Overlay { base, seq: commit.a, state, changes: all };
+        Ok(self.state.write(OVERLAY_NEXT, &overlay.encode()?)?)
+    }
+
+    /// What has changed since the index was written, for a tree that [`index`](Memory::index) has.
+    pub fn overlay(&self, tree_seq: u64) -> Option<&Overlay> {
+        self.overlay.as_deref().filter(|overlay| overlay.seq == tree_seq)
+    }
+
+    /// Drops an index that turned out to be damaged.
+    pub fn drop_index(&mut self) -> Result<(), SessionError> {
+        self.state.remove(INDEX)?;
+        self.state.remove(OVERLAY)?;
+        self.overlay = None;
+        self.chunks = OnceLock::new();
+        Ok(())
+    }
+
     /// Makes the index of a commit's tree from the remote, keeping what the old index knows about local files whose
     /// recorded content is the same.
-    pub async fn rebuild_index(&self, commit: Commit, stop: &Stop) -> Result<(), SessionError> {
+    pub async fn rebuild_index(&mut self, commit: Commit, stop: &Stop) -> Result<(), SessionError> {
         tracing::info!(commit = commit.seq, "making the local index from the remote");
         let header = IndexHeader { vault_id: self.vault.id, seq: commit.seq, hash: commit.hash, inline_base: 0 };
         let (expected, id) = (commit.directory().state, ObjectId::commit(commit.seq));
@@ -36,8 +147,7 @@ impl Memory {
             return Err(VaultError::corrupt(id, what).into());
         }
         writer.finish(&tally.state)?.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
-        self.state.publish(INDEX_NEXT, INDEX)?;
-        Ok(())
+        self.publish_index()
     }
 
     /// Goes over the finished next index once more: `each` may change what it knows of a local file.
@@ -56,15 +166,20 @@ impl Memory {
     }
 
     fn old_index(&self) -> Result<OldIndex, SessionError> {
-        let Some(file) = self.state.open_file(INDEX)? else { return Ok(OldIndex { reader: None, ahead: VecDeque::new() }) };
+        let Some(file) = self.state.open_file(INDEX)? else { return Ok(OldIndex { index: None, ahead: VecDeque::new() }) };
         let reader = IndexReader::open(BufReader::new(file)).ok().filter(|reader| reader.header().vault_id == self.vault.id);
-        Ok(OldIndex { reader, ahead: VecDeque::new() })
+        let index = reader.map(|reader| {
+            let base = (reader.header().seq, reader.header().hash);
+            let overlay = self.overlay.clone().filter(|overlay| overlay.base == base);
+            Known::all(reader, overlay)
+        });
+        Ok(OldIndex { index, ahead: VecDeque::new() })
     }
 }
 
 /// An older index read beside a newer tree. Its damage costs only what it knew.
 struct OldIndex {
-    reader: Option<IndexReader<BufReader<StateFile>>>,
+    index: Option<LocalIndex>,
     ahead: VecDeque<Indexed>,
 }
 
@@ -72,7 +187,7 @@ impl OldIndex {
     fn known(&mut self, entry: &crate::vault::entry::Entry) -> (Option<LocalStamp>, Vec<ContentId>) {
         loop {
             if self.ahead.is_empty() {
-                let next = self.reader.as_mut().and_then(|reader| reader.next().ok().flatten());
+                let next = self.index.as_mut().and_then(|index| index.next().ok().flatten());
                 match next {
                     Some(indexed) => self.ahead.push_back(indexed),
                     None => return (None, Vec::new()),

@@ -5,6 +5,8 @@ mod index;
 pub mod plain;
 pub mod session;
 
+pub use index::LocalIndex;
+
 use crate::fault::{Fault, Kind};
 use crate::runtime::Stop;
 use crate::seal::Unlocker;

@@ -1,7 +1,7 @@
 //! A volume and its vault together: the lock, the receipt, the intent of a commit whose answer is outstanding, and the
 //! local index. The files lie in the state directory, in one folder per vault; losing them costs a rescan.
 
-use crate::disk::{DiskError, StateDir, StateFile, StateLock, Volume};
+use crate::disk::{DiskError, StateDir, StateLock, Volume};
 use crate::fault::{Fault, Kind};
 use crate::plan::Begun;
 use crate::runtime::Stop;
@@ -9,25 +9,28 @@ use crate::seal::random_bytes;
 use crate::store::{Fencing, StoreError, probe, recheck};
 use crate::tree::RelPath;
 use crate::vault::error::VaultError;
-use crate::vault::index::{IndexError, IndexReader};
+use crate::vault::index::{Chunks, IndexError};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::Vault;
 use crate::vault::orphans::sweep;
+use crate::vault::overlay::Overlay;
 use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
 use crate::vault::writer::{Takeover, Writer, WriterName};
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-/// The state directory's name on the volume.
-pub const STATE_NAME: &str = ".vsc";
+pub use crate::contract::control::STATE_NAME;
+
 const RECEIPT: &str = "receipt.json";
 const INTENT: &str = "intent.json";
 const RESTORING: &str = "restoring";
 pub(super) const INDEX: &str = "index";
 pub(super) const INDEX_NEXT: &str = "index.next";
+pub(super) const OVERLAY: &str = "overlay";
+pub(super) const OVERLAY_NEXT: &str = "overlay.next";
 
 /// An error of this room.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +124,10 @@ pub struct Memory {
     /// A commit's answer is outstanding: only a new claim makes sure that it cannot land later.
     pub outstanding: bool,
     pub(super) state: StateDir,
+    /// What has changed since the index was written.
+    pub(super) overlay: Option<Arc<Overlay>>,
+    /// Where the chunks of the index begin, once somebody asked.
+    pub(super) chunks: OnceLock<Arc<Chunks>>,
 }
 
 impl Memory {
@@ -130,7 +137,17 @@ impl Memory {
         let state = StateDir::open(&local.root.path().join(HEXLOWER.encode(&vault.id)))?;
         let receipt = state.read(RECEIPT)?.and_then(|bytes| from_file::<Receipt>(vault, &bytes));
         let intent = state.read(INTENT)?.and_then(|bytes| from_file::<Intent>(vault, &bytes));
-        let mut memory = Memory { vault: vault.clone(), receipt, probed: None, current: false, outstanding: false, state };
+        let mut memory = Memory {
+            vault: vault.clone(),
+            receipt,
+            probed: None,
+            current: false,
+            outstanding: false,
+            state,
+            overlay: None,
+            chunks: OnceLock::new(),
+        };
+        memory.overlay = memory.read_overlay()?;
         if let (Some(intent), Some(head)) = (intent, head) {
             memory.settle(intent, head, stop).await?;
         }
@@ -351,11 +368,16 @@ impl Memory {
     /// the receipt, which is then made again, and an intent, which is then settled again.
     pub fn finish(&mut self, receipt: &Receipt) -> Result<(), SessionError> {
         if self.state.open_file(INDEX_NEXT)?.is_some() {
-            self.state.publish(INDEX_NEXT, INDEX)?;
+            self.publish_index()?;
+        }
+        if self.state.open_file(OVERLAY_NEXT)?.is_some() {
+            self.state.publish(OVERLAY_NEXT, OVERLAY)?;
+            self.overlay = self.read_overlay()?;
         }
         self.write_receipt(receipt.clone())?;
         self.state.remove(INTENT)?;
         self.outstanding = false;
+        self.current = true;
         Ok(())
     }
 
@@ -380,30 +402,6 @@ impl Memory {
             Some(full) => self.forget_next_index().err().unwrap_or(full.into()),
             None => error.into(),
         }
-    }
-
-    /// A file for the next index.
-    pub fn next_index(&self) -> Result<StateFile, SessionError> {
-        Ok(self.state.create_file(INDEX_NEXT)?)
-    }
-
-    /// The index, if there is one of the tree of commit `tree_seq`.
-    pub fn index(&self, tree_seq: u64) -> Result<Option<IndexReader<BufReader<StateFile>>>, SessionError> {
-        let Some(file) = self.state.open_file(INDEX)? else { return Ok(None) };
-        match IndexReader::open(BufReader::with_capacity(256 << 10, file)) {
-            Ok(reader) if reader.header().seq == tree_seq && reader.header().vault_id == self.vault.id => Ok(Some(reader)),
-            Ok(_) => Ok(None),
-            Err(error) => {
-                tracing::warn!(%error, "the local index is made again from the remote");
-                Ok(None)
-            }
-        }
-    }
-
-    /// Drops an index that turned out to be damaged.
-    pub fn drop_index(&self) -> Result<(), SessionError> {
-        self.state.remove(INDEX)?;
-        Ok(())
     }
 }
 

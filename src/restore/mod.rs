@@ -5,26 +5,29 @@
 //! durable and a receipt says so. A crash leaves a marker, and the next run continues. A remote of which nothing certain
 //! can be said is an error before anything is touched. This room never writes to the remote unless it was told to claim it.
 
+mod findings;
 mod outcome;
 mod pipeline;
 mod plain;
+mod recorded;
 mod survey;
 
 pub use outcome::Outcome;
 
 use self::pipeline::{Filler, stamp};
-use self::survey::{Survey, Surveyor, count_local_changes};
-use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root, remove};
+use self::recorded::count_local_changes;
+use self::survey::{Survey, Surveyor};
+use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root};
 use crate::fault::{Fault, Kind};
 use crate::plain::error::PlainError;
 use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
 use crate::remote::plain::PlainStateError;
 use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
-use crate::runtime::{Stop, Stopped, clock, compute, limits};
+use crate::runtime::{Stop, Stopped, clock, compute};
 use crate::seal::Unlocker;
 use crate::store::Bucket;
 use crate::telemetry::Progress;
-use crate::tree::{FileType, Filter};
+use crate::tree::Filter;
 use crate::vault::entry::Node;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
@@ -228,10 +231,12 @@ fn check_root(request: &Restore) -> Result<(), RestoreError> {
     let path = volume.as_ref().map_or(request.target.as_path(), Volume::path);
     let state = request.state_dir.clone().unwrap_or_else(|| path.join(STATE_NAME));
     let ours = rustix::process::geteuid().as_raw();
+    // The root of the file system is a mount too, and nobody's volume.
+    let mount = volume.as_ref().filter(|volume| volume.path() != Path::new("/"));
     let target = Target {
         path: path.display().to_string(),
         forbidden: forbidden_root(&absolute(path)).map(str::to_string),
-        mounted: volume.as_ref().map(Volume::is_mount_point).transpose()?.flatten() == Some(true),
+        mounted: mount.map(Volume::is_mount_point).transpose()?.flatten() == Some(true),
         empty: volume.as_ref().map_or(Ok(true), |volume| volume.is_empty(&reserved_on(volume, &state)))?,
         owner: volume.as_ref().map_or(Ok(ours), |volume| volume.owner().map(|owner| owner.0))?,
         ours,
@@ -319,15 +324,15 @@ async fn facts(
     let mut local_changes = 0;
     if let (Some(receipt), false) = (&memory.receipt, volume_empty) {
         let index = memory.index(receipt.tree_seq)?;
-        let scan = Scan::start(&local.volume, scan_options(local, Filter::default()))?;
-        let stop = stop.clone();
-        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+        local_changes = count_local_changes(walk(local, Filter::default())?, index, stop).await?;
     }
     Ok(RestoreFacts { volume_empty, interrupted, seen, wanted, same_tree, local_changes, latest: point.is_none() })
 }
 
-fn scan_options(local: &Local, filter: Filter) -> ScanOptions {
-    ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill() }
+/// Begins a walk through the volume.
+fn walk(local: &Local, filter: Filter) -> Result<Scan, DiskError> {
+    let options = ScanOptions { filter, reserved: local.reserved.clone(), spill: local.spill(), watch: None };
+    Scan::start(&local.volume, options)
 }
 
 /// The volume stays as it is; a wanted claim is taken all the same.
@@ -370,17 +375,15 @@ async fn execute(
         let what = FormatError::Invalid("the tree it leaves has other totals than it says");
         return Err(VaultError::corrupt(object, what).into());
     }
-    let removing = plan.action.removes(request.delete, request.adopt);
-    check_valves(request, local, &survey, removing)?;
-    outcome.kept = survey.kept;
-    outcome.placed = survey.place;
-    outcome.bytes = survey.bytes;
+    let findings = &survey.findings;
+    findings.check(request, local)?;
+    (outcome.kept, outcome.placed, outcome.bytes) = (findings.kept, findings.place, findings.bytes);
     if request.dry_run {
-        outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
+        outcome.removed = findings.removed();
         return Ok(outcome);
     }
     memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
-    outcome.removed = clear_way(local, &survey, removing)?;
+    outcome.removed = findings.clear_way(local)?;
     let header = IndexHeader { vault_id: memory.vault.id, seq, hash, inline_base: 0 };
     outcome.skipped = fill(request, local, memory, survey, &header, plan.fresh, stop).await?;
     let volume = local.volume.clone();
@@ -402,7 +405,7 @@ async fn survey(
 ) -> Result<Survey, RestoreError> {
     let tree = point.tree(&memory.vault, stop).await?;
     let empty = local.volume.is_empty(&local.reserved)?;
-    let scan = if empty { None } else { Some(Scan::start(&local.volume, scan_options(local, request.filter.clone()))?) };
+    let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let old = match &memory.receipt {
         Some(receipt) => memory.index(receipt.tree_seq)?,
         None => None,
@@ -413,40 +416,11 @@ async fn survey(
         filter: request.filter.clone(),
         action: plan.action,
         fresh: plan.fresh,
+        removing: plan.action.removes(request.delete, request.adopt),
         stop: stop.clone(),
     };
     let spill = local.spill();
     compute("compare the trees", move || surveyor.run(tree, scan, old, &spill)).await
-}
-
-fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
-    // What goes before anything is written makes room.
-    let mut available = local.volume.space()?.available_bytes + survey.replaced + if removing { survey.extra_bytes } else { 0 };
-    for leftover in &survey.leftovers {
-        available += local.volume.look(leftover)?.map_or(0, |found| found.allocated);
-    }
-    if survey.bytes > available {
-        let path = local.volume.path().display().to_string();
-        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available });
-    }
-    let count = survey.extra.len() as u64;
-    let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
-    if removing && count > fuse && !request.force {
-        return Err(Refusal::MassDelete { count, of: survey.local }.into());
-    }
-    Ok(())
-}
-
-/// Removes what is not wanted, children before parents, and the unfinished files of a killed restore.
-fn clear_way(local: &Local, survey: &Survey, removing: bool) -> Result<u64, RestoreError> {
-    for leftover in &survey.leftovers {
-        remove(&local.volume, leftover, FileType::File)?;
-    }
-    let mut removed = 0;
-    for (path, file_type) in survey.extra.iter().rev().filter(|_| removing) {
-        removed += u64::from(remove(&local.volume, path, *file_type)?);
-    }
-    Ok(removed)
 }
 
 async fn fill(
@@ -469,7 +443,7 @@ async fn fill(
         links: std::collections::HashMap::new(),
         open: Vec::new(),
     };
-    request.progress.set_totals(survey.place, survey.bytes);
+    request.progress.set_totals(survey.findings.place, survey.findings.bytes);
     let mut steps = survey.steps.read()?;
     let mut index = IndexWriter::start(BufWriter::with_capacity(256 << 10, memory.next_index()?), header)?;
     while let Some(lines) = filler.window(&mut steps).await? {

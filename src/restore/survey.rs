@@ -1,22 +1,22 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::RestoreError;
-use crate::disk::{Scan, StateFile, Volume, stamp_of};
-use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use super::findings::{Cost, Findings};
+use super::recorded::{Index, OldIndex, is_as_recorded, is_to_go, next_found};
+use crate::disk::{Scan, Spool, SpoolReader, Volume, stamp_of};
+use crate::plan::{RestoreAction, Side, side};
 use crate::runtime::{Stop, limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
-use crate::tree::{Completeness, FileType, Filter, Found, RelPath};
+use crate::tree::{FileType, Filter, Found};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
-use crate::vault::index::{IndexError, IndexReader, Indexed, LocalStamp, put_indexed, read_indexed};
+use crate::vault::index::{IndexError, Indexed, LocalStamp, put_indexed, read_indexed};
 use crate::vault::open::Vault;
 use crate::vault::record::logical_record;
 use crate::vault::tree::{Tally, TreeReader};
-use crate::vault::wire::Reader;
+use crate::vault::wire::{FormatError, Reader};
 use std::collections::HashSet;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 /// What is to be done for one wanted entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,58 +29,38 @@ pub enum Step {
     Keep,
 }
 
-/// The steps in path order: in memory while they are few, then in a temporary file.
-pub struct Steps {
-    file: BufWriter<SpooledTempFile>,
-    count: u64,
+impl Step {
+    /// As a byte of a temporary file.
+    pub fn of_byte(byte: u8) -> Option<Step> {
+        [Step::Place, Step::Adjust, Step::Keep].into_iter().find(|step| *step as u8 == byte)
+    }
 }
 
-impl Steps {
-    fn new(spill: &Path) -> Steps {
-        Steps { file: BufWriter::with_capacity(64 << 10, tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill)), count: 0 }
-    }
+/// Steps being written, in path order.
+pub struct Steps(Spool);
 
+impl Steps {
     fn push(&mut self, step: Step, indexed: &Indexed) -> Result<(), IndexError> {
-        let mut out = vec![0; 4];
-        out.push(step as u8);
+        let mut out = vec![step as u8];
         put_indexed(&mut out, &[], indexed);
-        let length = (out.len() - 4) as u32;
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
-        Ok(self.file.write_all(&out)?)
+        Ok(self.0.push(&out)?)
     }
 
     /// Turns to reading.
     pub fn read(self) -> Result<StepReader, IndexError> {
-        let mut file = self.file.into_inner().map_err(|error| IndexError::Io(error.into_error()))?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(StepReader { input: BufReader::with_capacity(64 << 10, file), left: self.count })
+        Ok(StepReader(self.0.read()?))
     }
 }
 
-/// Reads the steps, once.
-pub struct StepReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Steps being read, once.
+pub struct StepReader(SpoolReader);
 
 impl StepReader {
     /// The next step.
     pub fn next(&mut self) -> Result<Option<(Step, Indexed)>, IndexError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
         let mut reader = Reader::new(&bytes);
-        let step = match reader.byte("a step")? {
-            0 => Step::Place,
-            1 => Step::Adjust,
-            _ => Step::Keep,
-        };
+        let step = Step::of_byte(reader.byte("a step")?).ok_or(FormatError::Invalid("a step has an unknown kind"))?;
         Ok(Some((step, read_indexed(&mut reader, &[])?)))
     }
 }
@@ -91,28 +71,9 @@ pub struct Survey {
     pub steps: Steps,
     /// Totals of the whole wanted tree.
     pub state: State,
-    /// Local entries that are not wanted, parents before children.
-    pub extra: Vec<(RelPath, FileType)>,
-    /// Local entries in all.
-    pub local: u64,
-    /// Whether the volume could be listed whole.
-    pub completeness: Completeness,
-    /// Entries to place.
-    pub place: u64,
-    /// Bytes to write: neither holes nor a file's second name cost any.
-    pub bytes: u64,
-    /// Bytes on disk of what is replaced before it is written again.
-    pub replaced: u64,
-    /// Bytes on disk of what is not wanted.
-    pub extra_bytes: u64,
-    /// Entries kept or adjusted.
-    pub kept: u64,
-    /// Unfinished files of a killed restore.
-    pub leftovers: Vec<RelPath>,
+    /// What it counted.
+    pub findings: Findings,
 }
-
-/// The index of what the volume held, read beside it.
-pub type OldIndex = IndexReader<BufReader<StateFile>>;
 
 /// What is compared.
 pub struct Surveyor {
@@ -126,6 +87,8 @@ pub struct Surveyor {
     pub action: RestoreAction,
     /// All in the volume is a restore's: files are replaced in place.
     pub fresh: bool,
+    /// Local entries that are not wanted are removed.
+    pub removing: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -136,25 +99,13 @@ impl Surveyor {
         self,
         mut tree: TreeReader,
         mut scan: Option<Scan>,
-        mut old: Option<OldIndex>,
+        index: Option<impl Index<Line = Indexed>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
-        let mut survey = Survey {
-            steps: Steps::new(spill),
-            state: State::default(),
-            extra: Vec::new(),
-            local: 0,
-            completeness: Completeness::Whole,
-            place: 0,
-            bytes: 0,
-            replaced: 0,
-            extra_bytes: 0,
-            kept: 0,
-            leftovers: Vec::new(),
-        };
+        let mut survey = Survey { steps: Steps(Spool::new(spill)), state: State::default(), findings: Findings::default() };
         let mut tally = Tally::default();
         let mut groups = HashSet::new();
-        let mut known: Option<Indexed> = None;
+        let mut old = OldIndex::new(index);
         let mut wanted = wait_blocking(tree.next())?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
@@ -162,23 +113,20 @@ impl Surveyor {
             let here = if side == Side::Left { None } else { found.take() };
             if side == Side::Right {
                 if let Some(here) = here {
-                    survey.local += 1;
-                    advance(&mut old, &mut known, &here.path)?;
-                    let before = known.as_ref().filter(|known| known.entry.path == here.path);
-                    if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                        survey.extra_bytes += here.allocated;
-                        survey.extra.push((here.path, here.file_type));
+                    survey.findings.local += 1;
+                    let before = old.at(&here.path)?;
+                    if self.removing && is_to_go(self.action, &here, before) {
+                        survey.findings.remove(here);
                     }
                 }
             } else if let Some(entry) = wanted.take() {
                 tally.add(self.vault.keys(), &entry);
-                survey.local += u64::from(here.is_some());
+                survey.findings.local += u64::from(here.is_some());
                 if self.filter.admits(&entry.path) {
-                    advance(&mut old, &mut known, &entry.path)?;
-                    let before = known.as_ref().filter(|known| known.entry.path == entry.path);
+                    let before = old.at(&entry.path)?;
                     let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
-                    let bytes = if first { stored_bytes(&entry.node) } else { 0 };
-                    self.step(entry, here, before, bytes, &mut survey)?;
+                    let cost = if first { cost(&entry.node) } else { Cost::default() };
+                    self.step(entry, here, before, cost, &mut survey)?;
                 }
                 wanted = wait_blocking(tree.next())?;
             }
@@ -187,10 +135,7 @@ impl Surveyor {
             }
         }
         survey.state = tally.state;
-        if let Some(scan) = scan {
-            survey.completeness = scan.completeness();
-            survey.leftovers = scan.leftovers().to_vec();
-        }
+        survey.findings.leftovers = scan.map_or_else(Vec::new, |scan| scan.leftovers().to_vec());
         Ok(survey)
     }
 
@@ -199,21 +144,14 @@ impl Surveyor {
         entry: Entry,
         found: Option<Found>,
         before: Option<&Indexed>,
-        bytes: u64,
+        cost: Cost,
         survey: &mut Survey,
     ) -> Result<(), RestoreError> {
         let (step, stamp, blocks) = match &found {
             None => (Step::Place, None, Vec::new()),
             Some(found) => self.compare(&entry, found, before)?,
         };
-        match step {
-            Step::Place => {
-                survey.place += 1;
-                survey.bytes += bytes;
-                survey.replaced += found.as_ref().filter(|_| self.fresh).map_or(0, |found| found.allocated);
-            }
-            Step::Adjust | Step::Keep => survey.kept += 1,
-        }
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
         Ok(survey.steps.push(step, &Indexed { entry, stamp, blocks })?)
     }
 
@@ -275,80 +213,14 @@ impl Surveyor {
     }
 }
 
-/// The bytes of a file that are not holes.
-fn stored_bytes(node: &Node) -> u64 {
-    match node {
+/// What is written of a file: not its holes.
+fn cost(node: &Node) -> Cost {
+    let bytes = match node {
         Node::File { size, content: Content::Blocks { log2_block, runs }, .. } => {
             let holes = blocks_of(runs).iter().filter(|block| block.is_none()).count() as u64;
             size.saturating_sub(holes << log2_block)
         }
         node => node.size(),
-    }
-}
-
-/// Whether a local entry is what the index says.
-pub fn is_as_recorded(found: &Found, before: &Indexed) -> bool {
-    let node = &before.entry.node;
-    let facts = Known {
-        file_type: node.file_type(),
-        attributes: &before.entry.attributes,
-        size: node.size(),
-        // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.map_or(Some((found.identity.ctime, found.identity.inode)), |stamp| Some((stamp.ctime, stamp.inode))),
     };
-    judge(found, &facts) == Verdict::Unchanged
-}
-
-/// Whether a local entry that is not wanted came from the vault and nobody has changed it since. A directory's times move
-/// with its content, and one that holds anything else is not removed.
-fn was_ours(found: &Found, before: &Indexed) -> bool {
-    let directories = found.file_type == FileType::Directory && before.entry.node == Node::Directory;
-    directories || is_as_recorded(found, before)
-}
-
-/// Counts local entries that differ from what the index says: changes that were never pushed.
-pub fn count_local_changes(scan: Scan, mut old: Option<OldIndex>, stop: &Stop) -> Result<u64, RestoreError> {
-    let mut scan = Some(scan);
-    let mut changes = 0;
-    let mut found = next_found(&mut scan)?;
-    let mut known = next_known(&mut old)?;
-    while let Some(side) = side(found.as_ref().map(|f| &f.path), known.as_ref().map(|k| &k.entry.path)) {
-        stop.check()?;
-        let (here, before) = match side {
-            Side::Left => (found.take(), None),
-            Side::Right => (None, known.take()),
-            Side::Both => (found.take(), known.take()),
-        };
-        let same = matches!((&here, &before), (Some(here), Some(before)) if is_as_recorded(here, before));
-        changes += u64::from(!same);
-        if found.is_none() {
-            found = next_found(&mut scan)?;
-        }
-        if known.is_none() {
-            known = next_known(&mut old)?;
-        }
-    }
-    Ok(changes)
-}
-
-fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError> {
-    Ok(scan.as_mut().and_then(Iterator::next).transpose()?)
-}
-
-fn next_known(old: &mut Option<OldIndex>) -> Result<Option<Indexed>, RestoreError> {
-    match old {
-        Some(old) => Ok(old.next()?),
-        None => Ok(None),
-    }
-}
-
-fn advance(old: &mut Option<OldIndex>, known: &mut Option<Indexed>, path: &RelPath) -> Result<(), RestoreError> {
-    while known.as_ref().is_none_or(|known| known.entry.path < *path) {
-        *known = next_known(old)?;
-        if known.is_none() {
-            *old = None;
-            return Ok(());
-        }
-    }
-    Ok(())
+    Cost { bytes, needed: bytes }
 }

@@ -67,6 +67,16 @@ pub const WINDOW_BYTES: u64 = 256 << 20;
 pub const SORT_BYTES: usize = 8 << 20;
 /// A spool stays in memory up to this size, then becomes a temporary file.
 pub const SPOOL_BYTES: usize = 4 << 20;
+/// Paths that are remembered as changed; more, and the next pass walks the whole volume.
+pub const DIRTY_PATHS: usize = 16 * 1024;
+/// Events of the watch that are taken at once.
+pub const WATCH_EVENTS: usize = 64 * 1024;
+/// After something was heard, what follows is gathered this long: a storm of changes costs few wake-ups.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
+/// Changes that lie beside the local index before it is written anew.
+pub const OVERLAY_ENTRIES: usize = 4096;
+/// Identities of a large file's blocks take room like entries: this many like one.
+pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
 /// Recently stored contents remembered for de-duplication.
 pub const DEDUP_ENTRIES: usize = 32 * 1024;
 /// Reads of one file that keeps changing, before its previous version is kept.
@@ -138,3 +148,22 @@ pub const FILES_BYTES: usize = 24 << 20;
 pub const MANIFEST_DELTAS: u64 = 64;
 /// A base of the manifest is also written when the deltas after the last one hold this much.
 pub const MANIFEST_DELTA_BYTES: u64 = 8 << 20;
+/// Connections to the health address at once; the oldest is cut for a new one, so that no crowd of slow clients keeps a
+/// probe waiting.
+pub const WEB_CONNECTIONS: usize = 32;
+/// A request to the health address is read within this time, and the whole connection ends within twice of it.
+pub const WEB_TIMEOUT: Duration = Duration::from_secs(5);
+/// The head of a request to the health address; a probe's has some hundred bytes.
+pub const WEB_HEAD_BYTES: usize = 8 << 10;
+/// Connections to the control socket at once. Only a few processes of one Pod reach it.
+pub const CONTROL_CONNECTIONS: usize = 16;
+/// A line is read from or written to the control socket within this time: the other side is on this machine.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(3);
+/// A hook that waits for the last pass is given up after this long: no grace period is longer.
+pub const INTERRUPT_WAIT: Duration = Duration::from_secs(3600);
+/// When a server ends, answers under way get this long to leave.
+pub const FAREWELL: Duration = Duration::from_secs(1);
+/// After the system refused a connection (too many open files), the next is waited for only after this long.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The news of a complete pass is sent within this time or not at all.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ mod local;
 mod memory;
 mod objects;
 mod probe;
+mod requests;
 mod s3;
 mod served;
 mod tries;
@@ -27,6 +28,7 @@ pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
+pub use requests::Requests;
 pub use tries::Tries;
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
@@ -64,30 +66,6 @@ pub struct Listed {
     pub size: u64,
     /// Whether further keys follow below this name.
     pub is_folder: bool,
-}
-
-/// Requests and bytes since the bucket was opened. On S3 every HTTP request counts, retries and pages included;
-/// elsewhere every operation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Requests {
-    /// Reads of objects.
-    pub get: u64,
-    /// Creates and writes.
-    pub put: u64,
-    /// Pages of listings.
-    pub list: u64,
-    /// Looks at an object's size.
-    pub head: u64,
-    /// Deletes.
-    pub delete: u64,
-    /// Requests for credentials.
-    pub other: u64,
-    /// Attempts that followed a failed one.
-    pub retried: u64,
-    /// Bytes of bodies sent.
-    pub bytes_up: u64,
-    /// Bytes of bodies received.
-    pub bytes_down: u64,
 }
 
 /// How long one attempt may take.

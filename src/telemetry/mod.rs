@@ -1,10 +1,13 @@
-//! What a person sees while the program works: log lines, progress, amounts in words. Never secrets, and never the only
+//! What a person sees while the program works: log lines, progress, amounts in words, metrics. Never secrets, and never the only
 //! trace of an error.
 
 mod amounts;
 mod log;
+mod metrics;
+mod process;
 mod progress;
 
 pub use amounts::{bytes, count, moment, span};
 pub use log::{LogFilter, LogFilterError, start_log};
+pub use metrics::{Direction, FinalPass, Gauges, METRICS_TYPE, Metrics, Operation};
 pub use progress::{Progress, ProgressMode};

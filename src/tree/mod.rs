@@ -4,8 +4,10 @@ mod entry;
 mod filter;
 mod listing;
 mod path;
+mod regions;
 
 pub use entry::{Attributes, FileType, Found, Identity, Timestamp};
 pub use filter::{Filter, FilterError};
 pub use listing::{Completeness, Skip, SkipReason};
 pub use path::{PathError, RelPath, Shown};
+pub use regions::{Dirty, Region, Regions};

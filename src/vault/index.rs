@@ -8,7 +8,7 @@ use super::record::{ObjectLookup, ObjectNames, UPSERT, put_record, read_body};
 use super::wire::{FormatError, Reader, put_varint, put_zigzag};
 use crate::seal::{ContentId, checksum};
 use crate::tree::{RelPath, Timestamp};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// What a local file's inode said when its content was known to be the recorded one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub enum IndexError {
 
 const MAGIC: &[u8; 8] = b"vscidx1\n";
 const CHUNK_BYTES: usize = 128 << 10;
+const CHUNK_HEAD_BYTES: usize = 12;
 const HEADER: u8 = 0;
 const RECORDS: u8 = 1;
 const TRAILER: u8 = 2;
@@ -110,9 +111,9 @@ impl<W: Write> IndexWriter<W> {
     /// Writes the header again, now that the commit is sealed. Afterwards the file's position is undefined.
     pub fn seal_header(mut out: W, header: &IndexHeader) -> Result<W, IndexError>
     where
-        W: std::io::Seek,
+        W: Seek,
     {
-        out.seek(io::SeekFrom::Start(MAGIC.len() as u64))?;
+        out.seek(SeekFrom::Start(MAGIC.len() as u64))?;
         put_chunk(&mut out, &header.encode())?;
         out.flush()?;
         Ok(out)
@@ -164,22 +165,27 @@ pub fn read_stamp(reader: &mut Reader<'_>) -> Result<Option<LocalStamp>, FormatE
     Ok(Some(LocalStamp { ctime, inode: reader.varint("a stamp")? }))
 }
 
-fn put_chunk(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
+pub(super) fn put_chunk(out: &mut impl Write, payload: &[u8]) -> io::Result<()> {
     let length = u32::try_from(payload.len()).map_err(|_| io::Error::other("an index chunk is too long"))?;
     out.write_all(&length.to_le_bytes())?;
     out.write_all(&checksum(payload))?;
     out.write_all(payload)
 }
 
-fn read_chunk(input: &mut impl Read) -> Result<Vec<u8>, IndexError> {
-    let mut head = [0; 12];
-    input.read_exact(&mut head)?;
-    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+/// The length that a chunk's head says.
+fn chunk_length(head: &[u8; CHUNK_HEAD_BYTES]) -> Result<u64, FormatError> {
+    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
     // A chunk is closed at 128 KiB; one record of a very large file, with its blocks' identities, may follow.
     if length == 0 || length > 48 << 20 {
-        return Err(FormatError::Invalid("a chunk has an impossible length").into());
+        return Err(FormatError::Invalid("a chunk has an impossible length"));
     }
-    let mut payload = vec![0; length];
+    Ok(u64::from(length))
+}
+
+pub(super) fn read_chunk(input: &mut impl Read) -> Result<Vec<u8>, IndexError> {
+    let mut head = [0; CHUNK_HEAD_BYTES];
+    input.read_exact(&mut head)?;
+    let mut payload = vec![0; chunk_length(&head)? as usize];
     input.read_exact(&mut payload)?;
     if checksum(&payload) != head[4..] {
         return Err(FormatError::Invalid("a chunk's checksum does not fit").into());
@@ -195,9 +201,13 @@ pub struct IndexReader<R> {
     chunk: Vec<u8>,
     at: usize,
     previous: Vec<u8>,
-    entries: u64,
+    /// Entries read so far; `None` once the reader has jumped.
+    entries: Option<u64>,
     state: Option<State>,
 }
+
+/// Where the chunks of an index begin: the path of each chunk's first entry and its offset.
+pub type Chunks = Vec<(RelPath, u64)>;
 
 impl<R: Read> IndexReader<R> {
     /// Checks the file's start.
@@ -215,7 +225,7 @@ impl<R: Read> IndexReader<R> {
             hash: reader.array("the header")?,
             inline_base: u32::from_le_bytes(reader.array("the header")?),
         };
-        Ok(IndexReader { input, header, chunk: Vec::new(), at: 0, previous: Vec::new(), entries: 0, state: None })
+        Ok(IndexReader { input, header, chunk: Vec::new(), at: 0, previous: Vec::new(), entries: Some(0), state: None })
     }
 
     /// What it is of.
@@ -253,7 +263,7 @@ impl<R: Read> IndexReader<R> {
         self.at = self.chunk.len() - reader.len();
         self.previous.clear();
         self.previous.extend_from_slice(indexed.entry.path.as_bytes());
-        self.entries += 1;
+        self.entries = self.entries.map(|entries| entries + 1);
         Ok(Some(indexed))
     }
 
@@ -263,12 +273,59 @@ impl<R: Read> IndexReader<R> {
         let (files, dirs, bytes) = (reader.varint("the trailer")?, reader.varint("the trailer")?, reader.varint("the trailer")?);
         self.state = Some(State { files, dirs, bytes, sum: reader.array("the trailer")? });
         self.at = self.chunk.len();
-        if entries == self.entries {
+        if self.entries.is_none_or(|seen| seen == entries) {
             Ok(())
         } else {
             Err(FormatError::Invalid("it has another number of entries than its end says").into())
         }
     }
+}
+
+impl<R: Read + Seek> IndexReader<R> {
+    /// Goes on with the chunk at this offset, one of [`IndexReader::chunks`].
+    pub fn jump(&mut self, offset: u64) -> Result<(), IndexError> {
+        self.input.seek(SeekFrom::Start(offset))?;
+        self.chunk.clear();
+        self.at = 0;
+        self.entries = None;
+        self.state = None;
+        Ok(())
+    }
+
+    /// Finds where the chunks begin, reading little of each; afterwards the reader must [`jump`](IndexReader::jump).
+    pub fn chunks(&mut self) -> Result<Chunks, IndexError> {
+        const BEGIN_BYTES: u64 = 256;
+        let mut chunks = Vec::new();
+        let mut at = MAGIC.len() as u64;
+        loop {
+            self.input.seek(SeekFrom::Start(at))?;
+            let mut head = [0; CHUNK_HEAD_BYTES];
+            self.input.read_exact(&mut head)?;
+            let length = chunk_length(&head)?;
+            let mut begin = Vec::new();
+            (&mut self.input).take(length.min(BEGIN_BYTES)).read_to_end(&mut begin)?;
+            match begin.first() {
+                Some(&HEADER) => {}
+                Some(&RECORDS) => {
+                    if let Err(FormatError::Truncated(_)) = first_path(&begin) {
+                        (&mut self.input).take(length - begin.len() as u64).read_to_end(&mut begin)?;
+                    }
+                    chunks.push((first_path(&begin)?, at));
+                }
+                Some(&TRAILER) => return Ok(chunks),
+                _ => return Err(FormatError::Invalid("a chunk has an unknown kind").into()),
+            }
+            at += CHUNK_HEAD_BYTES as u64 + length;
+        }
+    }
+}
+
+/// The path of the first entry of a chunk of entries.
+fn first_path(chunk: &[u8]) -> Result<RelPath, FormatError> {
+    let mut reader = Reader::new(chunk.get(1..).unwrap_or_default());
+    let _op = reader.byte("a record")?;
+    let _shared = reader.varint("a path")?;
+    RelPath::new(reader.bytes("a path")?).map_err(|_| FormatError::Invalid("a path could leave the volume"))
 }
 
 /// Reads one line.

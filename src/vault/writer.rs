@@ -26,12 +26,20 @@ pub struct Base {
     pub plan_at: u64,
     /// What a reader holds of the commits after the plan's runs.
     pub tail_bytes: u64,
+    /// Whether its writer said that it is done.
+    pub released: bool,
 }
 
 impl Base {
     /// The state before the first commit.
-    pub const EMPTY: Base =
-        Base { seq: 0, hash: [0; 32], state: State { files: 0, dirs: 0, bytes: 0, sum: [0; 32] }, plan_at: 0, tail_bytes: 0 };
+    pub const EMPTY: Base = Base {
+        seq: 0,
+        hash: [0; 32],
+        state: State { files: 0, dirs: 0, bytes: 0, sum: [0; 32] },
+        plan_at: 0,
+        tail_bytes: 0,
+        released: true,
+    };
 
     /// Continuing a commit.
     pub fn of(commit: &Commit) -> Base {
@@ -41,7 +49,8 @@ impl Base {
     /// Continuing the commit of this number, hash and directory.
     fn after(seq: u64, hash: [u8; 32], directory: &Directory) -> Base {
         let plan_at = if directory.plan.is_some() { seq } else { directory.plan_at };
-        Base { seq, hash, state: directory.state, plan_at, tail_bytes: directory.tail_bytes }
+        let released = directory.flags.has(Flags::RELEASE);
+        Base { seq, hash, state: directory.state, plan_at, tail_bytes: directory.tail_bytes, released }
     }
 }
 

@@ -9,16 +9,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use volume_syncing_controller::disk::Volume;
-use volume_syncing_controller::push::{CaptureOptions, Push, push};
+use volume_syncing_controller::push::{Push, push};
 use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::runtime::Stop;
-use volume_syncing_controller::seal::{RawKey, Unlocker};
 use volume_syncing_controller::store::{Bucket, RemoteConfig};
-use volume_syncing_controller::telemetry::Progress;
-use volume_syncing_controller::tree::Filter;
-use volume_syncing_controller::vault::container::Compression;
-use volume_syncing_controller::vault::writer::Takeover;
 
 /// Pushes a machine's volume to its folder from within this process, so that thousands take seconds.
 struct Pushes<'a> {
@@ -34,7 +28,7 @@ impl Pushes<'_> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         Pushes {
             machine,
-            local: Local::open(Volume::open(&machine.at("volume")).expect("a volume"), None).expect("a state directory"),
+            local: machine.locked_volume(),
             bucket: Bucket::connect(&config).expect("a folder"),
             runtime: runtime.expect("a runtime"),
         }
@@ -42,21 +36,7 @@ impl Pushes<'_> {
 
     /// Pushes once; returns the commit.
     fn push(&self) -> u64 {
-        let request = Push {
-            bucket: self.bucket.clone(),
-            unlocker: Some(Unlocker::Raw(RawKey::parse(self.machine.key()).expect("a key"))),
-            plain: Default::default(),
-            local: &self.local,
-            capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
-            force: false,
-            delete: true,
-            allow_deletes: None,
-            dry_run: false,
-            accept_rollback: false,
-            takeover: Takeover::Force,
-            pod: "test-host".into(),
-            progress: Progress::quiet(),
-        };
+        let request = Push { bucket: self.bucket.clone(), ..self.machine.push_request(&self.local) };
         self.runtime.block_on(push(&request, &Stop::new())).expect("a push").commit
     }
 }

@@ -5,9 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use volume_syncing_controller::disk::Volume;
+use volume_syncing_controller::push::{CaptureOptions, PlainOptions, Push};
+use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::seal::{RawKey, Unlocker};
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
+use volume_syncing_controller::telemetry::Progress;
+use volume_syncing_controller::tree::Filter;
+use volume_syncing_controller::vault::container::Compression;
+use volume_syncing_controller::vault::writer::Takeover;
 
 /// A machine with one remote.
 pub struct Machine {
@@ -124,6 +131,31 @@ impl Machine {
         Bucket::connect(&config).expect("a bucket")
     }
 
+    /// The volume, locked by this process, for a test that uses the rooms themselves.
+    pub fn locked_volume(&self) -> Local {
+        Local::open(Volume::open(&self.at("volume")).expect("a volume"), None).expect("a state directory")
+    }
+
+    /// A push of a locked volume to the same remote.
+    pub fn push_request<'a>(&self, local: &'a Local) -> Push<'a> {
+        Push {
+            bucket: self.bucket(),
+            unlocker: (!self.key.is_empty()).then(|| self.unlocker()),
+            plain: PlainOptions::default(),
+            local,
+            capture: CaptureOptions { filter: Filter::default(), reread: false, compression: Compression::Zstd },
+            force: false,
+            delete: true,
+            allow_deletes: None,
+            dry_run: false,
+            accept_rollback: false,
+            takeover: Takeover::Force,
+            pod: "test-host".into(),
+            watch: None,
+            progress: Progress::quiet(),
+        }
+    }
+
     /// The machine's key.
     pub fn unlocker(&self) -> Unlocker {
         Unlocker::Raw(RawKey::parse(&self.key).expect("a key"))
@@ -173,6 +205,13 @@ impl Machine {
     /// Restores into a folder: exit code and what was said.
     pub fn restore(&self, target: &str, more: &[&str]) -> (i32, String) {
         told(&self.run(&[&["remote-to-local-sync", "-s", self.path, "-d", target], more].concat()))
+    }
+
+    /// The marker of a restore into the folder `target` that was not finished.
+    pub fn marker(&self) -> PathBuf {
+        let state = self.at("target/.vsc");
+        let folder = paths(&state).into_iter().find(|path| state.join(path).is_dir()).expect("a remote's folder");
+        state.join(folder).join("restoring")
     }
 
     /// Writes a file of the folder `volume`.

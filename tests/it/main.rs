@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
 mod adversary;
+mod compat;
 mod connect;
 mod contention;
 mod displaced;
@@ -17,6 +18,7 @@ mod machine;
 mod manners;
 mod model;
 mod outside;
+mod passes;
 mod plain;
 mod policies;
 mod properties;

@@ -49,6 +49,11 @@ fn assert_told((code, text): (i32, String), words: &[&str]) {
     words.iter().for_each(|word| assert!(text.contains(word), "{word}: {text}"));
 }
 
+/// A machine with a vault, and one with a plain remote.
+fn layouts() -> [Machine; 2] {
+    [Machine::local(), Machine::local().without_key()]
+}
+
 fn not_pushed(machine: &Machine, source: &str) {
     let (code, text) = told(&machine.run(&["sync-to-remote", "-s", source, "-d", machine.path]));
     assert_eq!(code, 3, "{text}");
@@ -56,15 +61,16 @@ fn not_pushed(machine: &Machine, source: &str) {
 
 #[test]
 fn a_restore_that_does_not_fit_is_refused_with_both_numbers() {
-    let machine = Machine::local();
-    let Some(small) = Small::mount(&machine.at("target"), "size=2m") else { return };
-    machine.write("large", noise(1, 5_000_000));
-    assert_eq!(machine.push(&[]).0, 0);
-    assert_told(machine.restore("target", &[]), &["needs 5000000 bytes", "available", "nothing was written"]);
-    assert!(picture(&machine.at("target")).is_empty());
-    small.grow("size=16m");
-    assert_eq!(machine.restore("target", &[]).0, 0);
-    assert_same(&machine, "target");
+    for machine in layouts() {
+        let Some(small) = Small::mount(&machine.at("target"), "size=2m") else { return };
+        machine.write("large", noise(1, 5_000_000));
+        assert_eq!(machine.push(&[]).0, 0);
+        assert_told(machine.restore("target", &[]), &["needs 5000000 bytes", "available", "nothing was written"]);
+        assert!(picture(&machine.at("target")).is_empty());
+        small.grow("size=16m");
+        assert_eq!(machine.restore("target", &[]).0, 0);
+        assert_same(&machine, "target");
+    }
 }
 
 #[test]
@@ -129,33 +135,52 @@ fn a_full_volume_is_told_and_pushed_when_there_is_room_again() {
 
 #[test]
 fn holes_and_second_names_need_no_room() {
-    let machine = Machine::local();
-    let Some(_small) = Small::mount(&machine.at("target"), "size=3m") else { return };
-    machine.write("one", noise(3, 1_000_000));
-    (0..5).for_each(|i| std::fs::hard_link(machine.at("volume/one"), machine.at(&format!("volume/name{i}"))).expect("a link"));
-    let sparse = std::fs::File::create(machine.at("volume/sparse")).expect("a file");
-    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 9_000_000).expect("written");
-    sparse.set_len(64 << 20).expect("a length");
-    drop(sparse);
-    assert_eq!(machine.push(&[]).0, 0);
-    let (code, text) = machine.restore("target", &[]);
-    assert_eq!(code, 0, "{text}");
-    assert_same(&machine, "target");
+    for machine in layouts() {
+        let Some(_small) = Small::mount(&machine.at("target"), "size=3m") else { return };
+        machine.write("one", noise(3, 1_000_000));
+        (0..5)
+            .for_each(|i| std::fs::hard_link(machine.at("volume/one"), machine.at(&format!("volume/name{i}"))).expect("a link"));
+        let sparse = std::fs::File::create(machine.at("volume/sparse")).expect("a file");
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 9_000_000).expect("written");
+        sparse.set_len(64 << 20).expect("a length");
+        drop(sparse);
+        assert_eq!(machine.push(&[]).0, 0);
+        let (code, text) = machine.restore("target", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_same(&machine, "target");
+    }
 }
 
 #[test]
 fn what_a_restore_takes_away_makes_room_for_what_it_brings() {
-    let machine = Machine::local();
-    let Some(_small) = Small::mount(&machine.at("target"), "size=5m") else { return };
-    machine.write("before", noise(4, 3_000_000));
-    assert_eq!(machine.push(&[]).0, 0);
-    assert_eq!(machine.restore("target", &[]).0, 0);
-    std::fs::remove_file(machine.at("volume/before")).expect("removed");
-    machine.write("after", noise(5, 3_000_000));
-    assert_eq!(machine.push(&[]).0, 0);
-    let (code, text) = machine.restore("target", &[]);
-    assert_eq!(code, 0, "{text}");
-    assert_same(&machine, "target");
+    for machine in layouts() {
+        let Some(_small) = Small::mount(&machine.at("target"), "size=5m") else { return };
+        machine.write("before", noise(4, 3_000_000));
+        assert_eq!(machine.push(&[]).0, 0);
+        assert_eq!(machine.restore("target", &[]).0, 0);
+        std::fs::remove_file(machine.at("volume/before")).expect("removed");
+        machine.write("after", noise(6, 3_000_000));
+        assert_eq!(machine.push(&[]).0, 0);
+        let (code, text) = machine.restore("target", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_same(&machine, "target");
+    }
+}
+
+#[test]
+fn what_a_first_restore_left_half_done_is_replaced_where_it_lies() {
+    for machine in layouts() {
+        let Some(_small) = Small::mount(&machine.at("target"), "size=5m") else { return };
+        machine.write("whole", "it stays");
+        machine.write("half", noise(8, 3_000_000));
+        assert_eq!(machine.push(&[]).0, 0);
+        assert_eq!(machine.restore("target", &[]).0, 0);
+        std::fs::write(machine.marker(), "fresh").expect("a marker");
+        std::fs::write(machine.at("target/half"), noise(10, 3_000_000)).expect("a file");
+        let (code, text) = machine.restore("target", &[]);
+        assert_eq!(code, 0, "{text}");
+        assert_same(&machine, "target");
+    }
 }
 
 #[test]

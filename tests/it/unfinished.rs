@@ -1,8 +1,7 @@
 //! A restore that was cut off: the next one does what was begun, and until then nothing is pushed.
 
-use crate::machine::{Machine, assert_same, noise, paths};
+use crate::machine::{Machine, assert_same, noise};
 use std::fs;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -26,17 +25,10 @@ fn overtaken(machine: Machine) -> Machine {
     machine
 }
 
-/// The marker of a restore into the target.
-fn marker(machine: &Machine) -> PathBuf {
-    let state = machine.at("target/.vsc");
-    let folder = paths(&state).into_iter().find(|path| state.join(path).is_dir()).expect("a vault's folder");
-    state.join(folder).join("restoring")
-}
-
 fn restored(machine: &Machine, how: &[&str]) -> String {
     let (code, text) = machine.restore("target", how);
     assert_eq!(code, 0, "{text}");
-    assert!(!marker(machine).exists(), "{text}");
+    assert!(!machine.marker().exists(), "{text}");
     text
 }
 
@@ -44,7 +36,7 @@ fn restored(machine: &Machine, how: &[&str]) -> String {
 fn an_update_that_was_cut_off_is_finished_with_its_deletes() {
     for how in [&[][..], &["--adopt"], &["--force-delete-local-dir"]] {
         let machine = behind();
-        fs::write(marker(&machine), "update").expect("a marker");
+        fs::write(machine.marker(), "update").expect("a marker");
         restored(&machine, how);
         assert_same(&machine, "target");
     }
@@ -53,7 +45,7 @@ fn an_update_that_was_cut_off_is_finished_with_its_deletes() {
 #[test]
 fn an_update_from_a_plain_remote_that_was_cut_off_is_finished_with_its_deletes() {
     let machine = overtaken(Machine::local().without_key());
-    fs::write(marker(&machine), "update").expect("a marker");
+    fs::write(machine.marker(), "update").expect("a marker");
     fs::write(machine.at("target/mine"), "made since").expect("a file");
     restored(&machine, &["--adopt"]);
     assert!(!machine.at("target/gone").exists() && !machine.at("target/d0/f0").exists());
@@ -68,7 +60,7 @@ fn an_update_from_a_plain_remote_that_was_cut_off_is_finished_with_its_deletes()
 #[test]
 fn what_was_made_since_an_update_was_cut_off_stays() {
     let machine = behind();
-    fs::write(marker(&machine), "update").expect("a marker");
+    fs::write(machine.marker(), "update").expect("a marker");
     fs::write(machine.at("target/mine"), "made since").expect("a file");
     fs::write(machine.at("target/gone/deep/er"), "changed since").expect("a file");
     restored(&machine, &[]);
@@ -93,7 +85,7 @@ fn an_update_killed_at_any_moment_is_finished() {
         std::thread::sleep(usual.max(Duration::from_millis(14)) * round / 12);
         let _ = child.kill();
         child.wait().expect("it ended");
-        cut_off += usize::from(marker(&machine).exists());
+        cut_off += usize::from(machine.marker().exists());
         restored(&machine, &[]);
         assert_same(&machine, "target");
     }
@@ -104,7 +96,7 @@ fn an_update_killed_at_any_moment_is_finished() {
 fn a_merge_that_was_cut_off_goes_on_as_a_merge() {
     let machine = behind();
     fs::write(machine.at("target/changing"), "a local change").expect("a file");
-    fs::write(marker(&machine), "merge").expect("a marker");
+    fs::write(machine.marker(), "merge").expect("a marker");
     let text = restored(&machine, &[]);
     assert!(text.contains("merged; local entries stayed"), "{text}");
     assert_eq!(fs::read_to_string(machine.at("target/changing")).expect("a file"), "a local change");
@@ -114,7 +106,7 @@ fn a_merge_that_was_cut_off_goes_on_as_a_merge() {
 #[test]
 fn half_a_file_of_a_first_restore_is_never_taken_for_a_local_one() {
     let machine = behind();
-    fs::write(marker(&machine), "fresh").expect("a marker");
+    fs::write(machine.marker(), "fresh").expect("a marker");
     fs::write(machine.at("target/changing"), &noise(91, 300_000)[..100_000]).expect("a file");
     fs::write(machine.at("target/mine"), "made since").expect("a file");
     restored(&machine, &["--adopt"]);
@@ -126,7 +118,7 @@ fn half_a_file_of_a_first_restore_is_never_taken_for_a_local_one() {
 fn nothing_is_pushed_from_a_mixture_of_two_states() {
     let machine = behind();
     restored(&machine, &[]);
-    fs::write(marker(&machine), "update").expect("a marker");
+    fs::write(machine.marker(), "update").expect("a marker");
     fs::remove_file(machine.at("target/new/7")).expect("removed");
     let push = ["sync-to-remote", "-s", "target", "-d", machine.path, "--takeover=force"];
     let (code, text) = crate::machine::told(&machine.run(&push));
@@ -134,7 +126,7 @@ fn nothing_is_pushed_from_a_mixture_of_two_states() {
     assert!(text.contains("not finished") && text.contains("remote-to-local-sync"), "{text}");
     let (code, text) = crate::machine::told(&machine.run(&[&push[..], &["-f"]].concat()));
     assert!(code == 0 && text.contains("deleted=1"), "{text}");
-    assert!(!marker(&machine).exists(), "it is a state of its own now");
+    assert!(!machine.marker().exists(), "it is a state of its own now");
     let text = restored(&machine, &[]);
     assert!(text.contains("already"), "{text}");
 }

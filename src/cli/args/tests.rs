@@ -1,7 +1,11 @@
 use super::{CheckLevel, Cli, Command, Compression, Key, Owners, RemoteToLocalSync, SyncToRemote, TakeoverHow};
+use crate::cli::control::args::Check;
 use crate::config::At;
 use clap::{CommandFactory, Parser};
+use std::path::Path;
 use std::time::Duration;
+
+const PID_FILE: &str = "volume-syncing-controller.pid";
 
 fn parse(line: &str) -> Result<Command, clap::Error> {
     Cli::try_parse_from(["volume-syncing-controller"].into_iter().chain(line.split_whitespace())).map(|cli| cli.command)
@@ -57,6 +61,9 @@ fn booleans_take_every_form_of_the_predecessor() {
     assert!(restore("-n").force_delete_local_dir);
     assert!(push("-f").force_even_if_remote_would_be_cleared);
     assert!(push("--accept-rollback").state.accept_rollback);
+    for (flags, verbose) in [("-xvf", true), ("-v=f", false), ("-v=T", true), ("--verbose=0", false), ("-v -v=False", false)] {
+        assert_eq!(push(flags).verbose, verbose, "{flags}");
+    }
     let message = parse("sync-to-remote --no-delete=perhaps").unwrap_err().to_string();
     assert!(message.contains("expected true or false (also 1/0, yes/no, y/n)"), "{message}");
 }
@@ -66,14 +73,15 @@ fn the_predecessors_command_lines_are_accepted() {
     let args =
         push("--src /var/www --dst /b/p --config-path /etc/rclone.conf --no-delete --verbose --no-template --pid-path=/run/p");
     assert!(args.verbose && args.no_delete);
-    assert_eq!(args.former.warnings().len(), 3);
+    assert!(args.access.no_template && args.access.config_path.is_some());
+    assert_eq!(args.former.warnings().len(), 1);
     let args = restore("-s b/p -c /etc/rclone.conf -v=false -p type=s3 -p a=b,c -e remote=x");
     assert!(!args.verbose);
     assert_eq!(args.access.params, ["type=s3", "a=b,c"]);
     assert_eq!(args.access.enc_params, ["remote=x"]);
-    assert_eq!(args.former.warnings(), ["--config-path has no effect any more: remove it"]);
+    assert!(!args.access.no_template && args.former.warnings().is_empty());
     let help = Cli::command().find_subcommand_mut("sync-to-remote").unwrap().render_long_help().to_string();
-    assert!(!help.contains("config-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
+    assert!(!help.contains("pid-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
 }
 
 #[test]
@@ -94,6 +102,7 @@ fn durations_and_choices_are_checked() {
         ("ls --at 2026-13-01", "expected latest"),
         ("check --level 3", "[possible values: quick, meta, data]"),
         ("key remove", "<SLOT>"),
+        ("health --check=luck", "[possible values: sync, stall, ready]"),
         ("completions cobol", "[possible values: bash"),
         ("ls --log-level=loud", "expected trace, debug, info, warn or error"),
         ("ls --log-json=loud", "expected true or false"),
@@ -113,12 +122,19 @@ fn every_verb_is_reachable() {
     }
     assert!(matches!(parse("check").unwrap(), Command::Check(args) if args.level == CheckLevel::Meta));
     assert!(matches!(parse("doctor -d b/p -s /data").unwrap(), Command::Doctor(args) if args.src.is_some()));
+    assert!(matches!(parse("health").unwrap(), Command::Health(args) if args.check == Check::Sync));
+    assert!(matches!(parse("health --check=stall").unwrap(), Command::Health(args) if args.check == Check::Stall));
+    assert!(matches!(parse("interrupt").unwrap(), Command::Interrupt(args) if !args.wait && args.pid_path.ends_with(PID_FILE)));
+    let line = "interrupt --wait -p /run/p --socket /s --state-dir /d -s /data";
+    assert!(matches!(parse(line).unwrap(), Command::Interrupt(args) if args.wait && args.socket.paths() == [Path::new("/s")]));
     assert!(matches!(parse("key generate").unwrap(), Command::Key(Key::Generate)));
     assert!(matches!(parse("key add -d b --generate --label desk").unwrap(), Command::Key(Key::Add(args)) if args.generate));
     assert!(matches!(parse("key remove -d b 2").unwrap(), Command::Key(Key::Remove(args)) if args.slot == "2"));
     assert!(matches!(parse("key list -d b --json").unwrap(), Command::Key(Key::List(args)) if args.json));
     assert!(matches!(parse("key export-kit -d b").unwrap(), Command::Key(Key::ExportKit(args)) if args.dst == "b"));
-    assert!(matches!(parse("completions bash").unwrap(), Command::Completions(_)));
+    for word in ["completions", "completion"] {
+        assert!(matches!(parse(&format!("{word} bash")).unwrap(), Command::Completions(_)));
+    }
 }
 
 #[test]

@@ -87,6 +87,16 @@ fn the_provider_sets_only_defaults() {
 }
 
 #[test]
+fn variables_that_steer_rclone_itself_are_named() {
+    let pairs = [("RCLONE_EXCLUDE", "hunter2"), ("RCLONE_TRANSFERS", "8"), ("RCLONE_CONFIG", "/c"), ("RCLONE_BWLIMIT", "")];
+    let options = read(&with_keys(&pairs), &[]).unwrap();
+    let warning = options.warnings.iter().find(|warning| warning.contains("rclone")).unwrap();
+    assert!(warning.contains("RCLONE_EXCLUDE, RCLONE_TRANSFERS; see --bwlimit"), "{warning}");
+    assert!(!warning.contains("hunter2"), "{warning}");
+    assert!(!read(&with_keys(&[]), &[]).unwrap().warnings.iter().any(|warning| warning.contains("rclone")));
+}
+
+#[test]
 fn options_of_s3_without_a_type_mean_s3() {
     let options = read(&[&KEYS[..], &[("REMOTE_ENDPOINT", "http://minio:9000")]].concat(), &[]).unwrap();
     assert!(matches!(options.at("b").unwrap(), RemoteConfig::S3(_)));

@@ -373,7 +373,7 @@ impl Comparing {
             self.note_sending(&line)?;
         }
         let step = Step { op, line, before, listed, displaces, ours: self.ours };
-        Ok(self.out.steps.push(&step).map_err(crate::plain::error::PlainError::Io)?)
+        Ok(self.out.steps.push(&step)?)
     }
 }
 

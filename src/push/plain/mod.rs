@@ -10,7 +10,7 @@ mod steps;
 use self::compare::{Compared, Comparison, Journal};
 use self::send::{Sender, Sent};
 use super::{Held, Outcome, Push, PushError};
-use crate::disk::{Scan, ScanOptions, StateFile};
+use crate::disk::{Scan, ScanOptions, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
@@ -20,11 +20,12 @@ use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
 use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt};
 use crate::runtime::{Stop, clock, compute, limits};
 use crate::seal::random_bytes;
+use crate::store::StoreError;
 use crate::tree::FileType;
 use crate::vault::writer::Takeover;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use std::io::{BufReader, BufWriter};
+use std::io::BufWriter;
 
 /// What only the plain layout is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -224,6 +225,7 @@ async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listi
         filter: request.capture.filter.clone(),
         reserved: request.local.reserved.clone(),
         spill: request.local.spill(),
+        watch: request.watch.clone(),
     };
     let scan = Scan::start(&request.local.volume, options)?;
     let index = memory.index()?;
@@ -254,7 +256,7 @@ async fn carry_out(
     admitted: bool,
     outcome: &mut Outcome,
 ) -> Result<Unwanted, PushError> {
-    let mut steps = compared.steps.read().map_err(PlainError::Io)?;
+    let mut steps = compared.steps.read()?;
     let mut unwanted = Unwanted::new(request);
     if steps.is_empty() {
         return Ok(unwanted);
@@ -274,7 +276,7 @@ async fn carry_out(
                 unwanted.news += 1;
             }
         }
-        unwanted.add(&deletes).map_err(PlainError::Io)?;
+        unwanted.add(&deletes)?;
         outcome.skips.merge(skips);
         outcome.conflicts += conflicts;
         outcome.edited += edited;
@@ -286,6 +288,8 @@ async fn carry_out(
     Ok(unwanted)
 }
 
+/// Objects deleted with one request: S3 takes no more.
+const DELETES: usize = 1000;
 /// With more lines than this an entry comes with a base instead.
 const DELTA_LINES: u64 = 32 << 10;
 
@@ -299,9 +303,10 @@ fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
     }
 }
 
-/// Keys to delete: in memory while they are few, then in a temporary file.
+/// What is to be done once the steps were.
 struct Unwanted {
-    file: BufWriter<tempfile::SpooledTempFile>,
+    /// Keys to delete.
+    keys: Spool,
     /// Lines to publish.
     news: u64,
     /// Whether there was anything to do.
@@ -310,36 +315,32 @@ struct Unwanted {
 
 impl Unwanted {
     fn new(request: &Push<'_>) -> Unwanted {
-        let file = tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, request.local.spill());
-        Unwanted { file: BufWriter::new(file), news: 0, steps: false }
+        Unwanted { keys: Spool::new(&request.local.spill()), news: 0, steps: false }
     }
 
-    fn add(&mut self, keys: &[String]) -> std::io::Result<()> {
-        use std::io::Write;
-        // No key holds a zero byte.
-        keys.iter().try_for_each(|key| write!(self.file, "{key}\0"))
+    fn add(&mut self, keys: &[String]) -> Result<(), PlainError> {
+        Ok(keys.iter().try_for_each(|key| self.keys.push(key.as_bytes()))?)
     }
 
     async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PushError> {
-        use std::io::{BufRead, Seek, SeekFrom};
-        let mut file = self.file.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
-        file.seek(SeekFrom::Start(0)).map_err(PlainError::Io)?;
-        let mut keys = BufReader::new(file).split(0);
-        loop {
-            let batch: Vec<Vec<u8>> = keys.by_ref().take(1000).collect::<Result<_, _>>().map_err(PlainError::Io)?;
-            let batch: Vec<String> = batch.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
-            if batch.is_empty() {
-                return Ok(());
+        let mut keys = self.keys.read().map_err(PlainError::Io)?;
+        while !keys.is_empty() {
+            let mut batch = Vec::new();
+            while batch.len() < DELETES
+                && let Some(key) = keys.next().map_err(PlainError::Io)?
+            {
+                batch.push(String::from_utf8(key).expect("keys are written as text"));
             }
             match request.bucket.delete_all(stop, &batch).await {
                 Ok(()) => {}
-                Err(error @ crate::store::StoreError::Denied { .. }) => {
+                Err(error @ StoreError::Denied { .. }) => {
                     tracing::warn!(%error, "objects that are no longer wanted stay; the manifest says that they are gone");
                     return Ok(());
                 }
                 Err(error) => return Err(PlainError::Store(error).into()),
             }
         }
+        Ok(())
     }
 }
 

@@ -120,7 +120,7 @@ impl Sender {
         let mut displacing = None;
         while window.len() < limits::WINDOW_ENTRIES && bytes < limits::WINDOW_BYTES || displacing.is_some() {
             self.stop.check()?;
-            let Some(step) = steps.next().map_err(crate::plain::error::PlainError::Io)? else { break };
+            let Some(step) = steps.next()? else { break };
             if displacing.as_ref().is_some_and(|file| !step.line.path.is_within(file)) {
                 displacing = None;
             }

@@ -1,12 +1,12 @@
 //! What a push of the plain layout has to do, step by step: written while trees are compared, read while it is done.
 
+use crate::disk::{Spool, SpoolReader};
+use crate::plain::error::PlainError;
 use crate::plain::line::{Line, parse_line, put_line};
-use crate::runtime::limits;
 use crate::store::Mark;
 use serde::{Deserialize, Serialize};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
 /// What to do at one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,20 +54,17 @@ struct Stored {
     ours: bool,
 }
 
-/// The steps: in memory while they are few, then in a temporary file.
-pub struct Steps {
-    file: BufWriter<SpooledTempFile>,
-    count: u64,
-}
+/// Steps being written.
+pub struct Steps(Spool);
 
 impl Steps {
     /// None yet; many go to a temporary file in `spill`.
     pub fn new(spill: &Path) -> Steps {
-        Steps { file: BufWriter::with_capacity(64 << 10, tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill)), count: 0 }
+        Steps(Spool::new(spill))
     }
 
     /// Adds the next step.
-    pub fn push(&mut self, step: &Step) -> io::Result<()> {
+    pub fn push(&mut self, step: &Step) -> Result<(), PlainError> {
         let text = |line: &Line| {
             let mut out = Vec::new();
             put_line(&mut out, line, true);
@@ -81,42 +78,27 @@ impl Steps {
             displaces: step.displaces,
             ours: step.ours,
         };
-        let bytes = serde_json::to_vec(&stored).map_err(io::Error::other)?;
-        self.count += 1;
-        self.file.write_all(&(bytes.len() as u32).to_le_bytes())?;
-        self.file.write_all(&bytes)
+        Ok(self.0.push(&serde_json::to_vec(&stored).map_err(io::Error::other)?)?)
     }
 
     /// Turns to reading.
-    pub fn read(self) -> io::Result<StepReader> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(StepReader { input: BufReader::with_capacity(64 << 10, file), left: self.count })
+    pub fn read(self) -> Result<StepReader, PlainError> {
+        Ok(StepReader(self.0.read()?))
     }
 }
 
-/// Reads the steps, once.
-pub struct StepReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Steps being read, once.
+pub struct StepReader(SpoolReader);
 
 impl StepReader {
-    /// Whether there is none left.
+    /// Whether none is left.
     pub fn is_empty(&self) -> bool {
-        self.left == 0
+        self.0.is_empty()
     }
 
     /// The next step.
-    pub fn next(&mut self) -> io::Result<Option<Step>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
+    pub fn next(&mut self) -> Result<Option<Step>, PlainError> {
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
         let stored: Stored = serde_json::from_slice(&bytes).map_err(io::Error::other)?;
         let line = |text: &String| parse_line(text.as_bytes()).map_err(io::Error::other);
         Ok(Some(Step {

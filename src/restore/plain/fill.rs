@@ -88,7 +88,7 @@ impl Filler {
         let mut bytes = 0;
         while entries.len() < limits::WINDOW_ENTRIES && bytes < limits::WINDOW_BYTES {
             self.fetcher.stop.check()?;
-            let Some((step, line)) = steps.next().map_err(PlainError::Io)? else { break };
+            let Some((step, line)) = steps.next()? else { break };
             self.close_until(Some(&line.path), &mut closing);
             bytes += if step == Step::Place { line.size() } else { 0 };
             let entry = self.plan(step, line)?;

@@ -7,9 +7,10 @@ mod survey;
 
 use self::fill::Filler;
 use self::gather::gather;
-use self::survey::{Survey, Surveyor, count_local_changes};
-use super::{CryptSource, Outcome, Restore, RestoreError};
-use crate::disk::{PlaceOptions, Placer, Scan, Volume, remove};
+use self::survey::{Survey, Surveyor};
+use super::recorded::count_local_changes;
+use super::{CryptSource, Outcome, Restore, RestoreError, walk};
+use crate::disk::{PlaceOptions, Placer, Volume};
 use crate::plain::error::PlainError;
 use crate::plain::log::{Log, claim, look};
 use crate::plain::manifest::{Header, LineWriter, VERSION};
@@ -18,9 +19,9 @@ use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, admit_restore};
 use crate::rclone_crypt::RcloneCrypt;
 use crate::remote::plain::{PlainMemory, PlainReceipt};
 use crate::remote::session::Local;
-use crate::runtime::{Stop, clock, compute, limits};
+use crate::runtime::{Stop, clock, compute};
 use crate::store::Bucket;
-use crate::tree::{FileType, Filter};
+use crate::tree::Filter;
 use crate::vault::point::Wanted;
 use std::io::BufWriter;
 
@@ -128,9 +129,7 @@ async fn facts(
     let mut local_changes = 0;
     if memory.receipt.is_some() && !volume_empty {
         let index = memory.index()?;
-        let scan = Scan::start(&local.volume, super::scan_options(local, Filter::default()))?;
-        let stop = stop.clone();
-        local_changes = compute("compare the volume", move || count_local_changes(scan, index, &stop)).await?;
+        local_changes = count_local_changes(walk(local, Filter::default())?, index, stop).await?;
     }
     let seen = memory.receipt.as_ref().map(|receipt| receipt.seq);
     let same_tree = memory.is_current(log) && gathered.edited + gathered.missing + gathered.foreign == 0;
@@ -148,19 +147,19 @@ async fn execute(
     stop: &Stop,
 ) -> Result<Outcome, RestoreError> {
     let survey = survey(request, local, memory, &plan, stop).await?;
-    let removing = plan.action.removes(request.delete, request.adopt);
-    check_valves(request, local, &survey, removing)?;
-    (outcome.kept, outcome.placed, outcome.bytes) = (survey.kept, survey.place, survey.bytes);
+    let findings = survey.findings;
+    findings.check(request, local)?;
+    (outcome.kept, outcome.placed, outcome.bytes) = (findings.kept, findings.place, findings.bytes);
     if request.dry_run {
-        outcome.removed = if removing { survey.extra.len() as u64 } else { 0 };
+        outcome.removed = findings.removed();
         return Ok(outcome);
     }
     memory.begin_restore(Begun::of(plan.action, plan.fresh))?;
-    outcome.removed = clear_way(local, &survey, removing)?;
-    let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh && survey.kept == 0, owners: request.owners })?;
-    request.progress.set_totals(survey.place, survey.bytes);
+    outcome.removed = findings.clear_way(local)?;
+    let placer = Placer::new(&local.volume, PlaceOptions { fresh: plan.fresh, owners: request.owners })?;
+    request.progress.set_totals(findings.place, findings.bytes);
     let mut filler = Filler::new(request, from, local, placer.clone(), stop);
-    let mut steps = survey.steps.read().map_err(PlainError::Io)?;
+    let mut steps = survey.steps.read()?;
     let header = header(&plan.receipt);
     let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
     while let Some(lines) = filler.window(&mut steps).await? {
@@ -214,37 +213,16 @@ async fn survey(
     stop: &Stop,
 ) -> Result<Survey, RestoreError> {
     let empty = local.volume.is_empty(&local.reserved)?;
-    let options = super::scan_options(local, request.filter.clone());
-    let scan = if empty { None } else { Some(Scan::start(&local.volume, options)?) };
+    let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let (wanted, index) = (gather::wanted(memory)?, memory.index()?);
-    let surveyor =
-        Surveyor { volume: local.volume.clone(), filter: request.filter.clone(), action: plan.action, stop: stop.clone() };
+    let surveyor = Surveyor {
+        volume: local.volume.clone(),
+        filter: request.filter.clone(),
+        action: plan.action,
+        fresh: plan.fresh,
+        removing: plan.action.removes(request.delete, request.adopt),
+        stop: stop.clone(),
+    };
     let spill = local.spill();
     compute("compare the trees", move || surveyor.run(wanted, scan, index, &spill)).await
-}
-
-fn check_valves(request: &Restore, local: &Local, survey: &Survey, removing: bool) -> Result<(), RestoreError> {
-    let space = local.volume.space()?;
-    if survey.bytes > space.available_bytes {
-        let path = local.volume.path().display().to_string();
-        return Err(RestoreError::NoSpace { path, needed: survey.bytes, available: space.available_bytes });
-    }
-    let count = survey.extra.len() as u64;
-    let fuse = limits::FUSE_FILES.max(survey.local * limits::FUSE_PERCENT / 100);
-    if removing && count > fuse && !request.force {
-        return Err(Refusal::MassDelete { count, of: survey.local }.into());
-    }
-    Ok(())
-}
-
-/// Removes what is not wanted, children before parents, and the unfinished files of a killed restore.
-fn clear_way(local: &Local, survey: &Survey, removing: bool) -> Result<u64, RestoreError> {
-    for leftover in &survey.leftovers {
-        remove(&local.volume, leftover, FileType::File)?;
-    }
-    let mut removed = 0;
-    for (path, file_type) in survey.extra.iter().rev().filter(|_| removing) {
-        removed += u64::from(remove(&local.volume, path, *file_type)?);
-    }
-    Ok(removed)
 }

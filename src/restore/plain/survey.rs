@@ -1,68 +1,47 @@
 //! The wanted tree beside the volume: what to place, what to keep, what to remove. Nothing is changed here.
 
 use super::super::RestoreError;
+use super::super::findings::{Cost, Findings};
+use super::super::recorded::{OldIndex, is_as_recorded, is_to_go, next_found};
 use super::super::survey::Step;
-use crate::disk::{Scan, StateFile, Volume, stamp_of};
+use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node, parse_line, put_line};
 use crate::plain::manifest::LineReader;
-use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
-use crate::runtime::{Stop, limits};
+use crate::plan::{RestoreAction, Side, side};
+use crate::runtime::Stop;
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::tree::{FileType, Filter, Found, RelPath};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use crate::tree::{FileType, Filter, Found};
+use std::collections::HashSet;
+use std::io;
 use std::path::Path;
-use tempfile::SpooledTempFile;
 
-/// The steps in path order: in memory while they are few, then in a temporary file.
-pub struct Steps {
-    file: BufWriter<SpooledTempFile>,
-    count: u64,
-}
+/// Steps being written, in path order.
+pub struct Steps(Spool);
 
 impl Steps {
-    fn push(&mut self, step: Step, line: &Line) -> io::Result<()> {
-        let mut out = vec![0; 4];
-        out.push(step as u8);
+    fn push(&mut self, step: Step, line: &Line) -> Result<(), PlainError> {
+        let mut out = vec![step as u8];
         put_line(&mut out, line, true);
-        let length = (out.len() - 4) as u32;
-        out[..4].copy_from_slice(&length.to_le_bytes());
-        self.count += 1;
-        self.file.write_all(&out)
+        Ok(self.0.push(&out)?)
     }
 
     /// Turns to reading.
-    pub fn read(self) -> io::Result<StepReader> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.seek(SeekFrom::Start(0))?;
-        Ok(StepReader { input: BufReader::with_capacity(64 << 10, file), left: self.count })
+    pub fn read(self) -> Result<StepReader, PlainError> {
+        Ok(StepReader(self.0.read()?))
     }
 }
 
-/// Reads the steps, once.
-pub struct StepReader {
-    input: BufReader<SpooledTempFile>,
-    left: u64,
-}
+/// Steps being read, once.
+pub struct StepReader(SpoolReader);
 
 impl StepReader {
     /// The next step.
-    pub fn next(&mut self) -> io::Result<Option<(Step, Line)>> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let mut length = [0; 4];
-        self.input.read_exact(&mut length)?;
-        let mut bytes = vec![0; u32::from_le_bytes(length) as usize];
-        self.input.read_exact(&mut bytes)?;
-        let step = match bytes.first() {
-            Some(0) => Step::Place,
-            Some(1) => Step::Adjust,
-            _ => Step::Keep,
-        };
-        let line = parse_line(bytes.get(1..).unwrap_or_default()).map_err(io::Error::other)?;
-        Ok(Some((step, line)))
+    pub fn next(&mut self) -> Result<Option<(Step, Line)>, PlainError> {
+        let Some(bytes) = self.0.next()? else { return Ok(None) };
+        let (step, line) = bytes.split_first().ok_or_else(|| io::Error::other("a step is empty"))?;
+        let step = Step::of_byte(*step).ok_or_else(|| io::Error::other("a step has an unknown kind"))?;
+        Ok(Some((step, parse_line(line).map_err(io::Error::other)?)))
     }
 }
 
@@ -70,18 +49,8 @@ impl StepReader {
 pub struct Survey {
     /// The steps.
     pub steps: Steps,
-    /// Local entries that are not wanted, parents before children.
-    pub extra: Vec<(RelPath, FileType)>,
-    /// Local entries in all.
-    pub local: u64,
-    /// Entries to place.
-    pub place: u64,
-    /// Bytes to write.
-    pub bytes: u64,
-    /// Entries kept or adjusted.
-    pub kept: u64,
-    /// Unfinished files of a killed restore.
-    pub leftovers: Vec<RelPath>,
+    /// What it counted.
+    pub findings: Findings,
 }
 
 /// What is compared.
@@ -92,6 +61,10 @@ pub struct Surveyor {
     pub filter: Filter,
     /// Why we restore.
     pub action: RestoreAction,
+    /// All in the volume is a restore's: files are replaced in place.
+    pub fresh: bool,
+    /// Local entries that are not wanted are removed.
+    pub removing: bool,
     /// Asked to stop.
     pub stop: Stop,
 }
@@ -102,45 +75,37 @@ impl Surveyor {
         self,
         mut tree: LineReader<StateFile>,
         mut scan: Option<Scan>,
-        mut old: Option<LineReader<StateFile>>,
+        index: Option<LineReader<StateFile>>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
-        let file = BufWriter::with_capacity(64 << 10, tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, spill));
-        let mut survey = Survey {
-            steps: Steps { file, count: 0 },
-            extra: Vec::new(),
-            local: 0,
-            place: 0,
-            bytes: 0,
-            kept: 0,
-            leftovers: Vec::new(),
-        };
-        let mut known: Option<Line> = None;
+        let mut survey = Survey { steps: Steps(Spool::new(spill)), findings: Findings::default() };
+        let mut groups = HashSet::new();
+        let mut old = OldIndex::new(index);
         let mut wanted = tree.next()?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
             self.stop.check()?;
             let here = if side == Side::Left { None } else { found.take() };
             let line = if side == Side::Right { None } else { wanted.take() };
-            survey.local += u64::from(here.is_some());
+            survey.findings.local += u64::from(here.is_some());
             match (line, here) {
                 (Some(line), here) if line.file_type().is_some() => {
                     if self.filter.admits(&line.path) {
-                        advance(&mut old, &mut known, &line.path)?;
-                        let before = known.as_ref().filter(|known| known.path == line.path);
-                        self.step(line, here, before, &mut survey)?;
+                        let before = old.at(&line.path)?;
+                        let first = line.group.as_ref().is_none_or(|group| groups.insert(group.clone()));
+                        let cost = if first { cost(&line) } else { Cost::default() };
+                        self.step(line, here, before, cost, &mut survey)?;
                     }
                 }
                 // The trace of a deleted file goes into the next index; what is here is not wanted.
                 (line, here) => {
                     if let Some(line) = line {
-                        survey.steps.push(Step::Keep, &line).map_err(PlainError::Io)?;
+                        survey.steps.push(Step::Keep, &line)?;
                     }
                     if let Some(here) = here {
-                        advance(&mut old, &mut known, &here.path)?;
-                        let before = known.as_ref().filter(|known| known.path == here.path);
-                        if self.action != RestoreAction::Continue || before.is_some_and(|before| was_ours(&here, before)) {
-                            survey.extra.push((here.path, here.file_type));
+                        let before = old.at(&here.path)?;
+                        if self.removing && is_to_go(self.action, &here, before) {
+                            survey.findings.remove(here);
                         }
                     }
                 }
@@ -152,25 +117,25 @@ impl Surveyor {
                 wanted = tree.next()?;
             }
         }
-        if let Some(scan) = scan {
-            survey.leftovers = scan.leftovers().to_vec();
-        }
+        survey.findings.leftovers = scan.map_or_else(Vec::new, |scan| scan.leftovers().to_vec());
         Ok(survey)
     }
 
-    fn step(&self, mut line: Line, found: Option<Found>, before: Option<&Line>, survey: &mut Survey) -> Result<(), RestoreError> {
+    fn step(
+        &self,
+        mut line: Line,
+        found: Option<Found>,
+        before: Option<&Line>,
+        cost: Cost,
+        survey: &mut Survey,
+    ) -> Result<(), RestoreError> {
         let step = match &found {
             None => Step::Place,
             Some(found) => self.compare(&line, found, before)?,
         };
         line.stamp = before.and_then(|before| before.stamp).filter(|_| step == Step::Keep);
-        if step == Step::Place {
-            survey.place += 1;
-            survey.bytes += line.size();
-        } else {
-            survey.kept += 1;
-        }
-        Ok(survey.steps.push(step, &line).map_err(PlainError::Io)?)
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
+        Ok(survey.steps.push(step, &line)?)
     }
 
     /// What to do where something is already: nothing when it is known to be as wanted, or when local data wins; else its
@@ -179,7 +144,7 @@ impl Surveyor {
         if self.action == RestoreAction::Merge {
             return Ok(Step::Keep);
         }
-        let untouched = before.filter(|before| is_as_recorded(found, before));
+        let untouched = before.filter(|before| is_as_recorded(found, *before));
         if untouched.is_some_and(|before| before.is_same_entry(line)) {
             return Ok(Step::Keep);
         }
@@ -217,72 +182,8 @@ impl Surveyor {
     }
 }
 
-/// Whether a local entry is what the index says.
-fn is_as_recorded(found: &Found, before: &Line) -> bool {
-    let Some(file_type) = before.file_type() else { return false };
-    let facts = Known {
-        file_type,
-        attributes: &before.attributes,
-        size: before.size(),
-        // Where no local file was compared yet, size, times, mode and owner must do.
-        stamp: before.stamp.or(Some((found.identity.ctime, found.identity.inode))),
-    };
-    judge(found, &facts) == Verdict::Unchanged
-}
-
-/// Whether a local entry that is not wanted came from the remote and nobody has changed it since. A directory's times move
-/// with its content, and one that holds anything else is not removed.
-fn was_ours(found: &Found, before: &Line) -> bool {
-    let directories = found.file_type == FileType::Directory && before.file_type() == Some(FileType::Directory);
-    directories || is_as_recorded(found, before)
-}
-
-/// Counts local entries that differ from what the index says: changes that were never pushed.
-pub fn count_local_changes(scan: Scan, mut old: Option<LineReader<StateFile>>, stop: &Stop) -> Result<u64, RestoreError> {
-    let mut scan = Some(scan);
-    let mut changes = 0;
-    let mut found = next_found(&mut scan)?;
-    let mut known = next_live(&mut old)?;
-    while let Some(side) = side(found.as_ref().map(|f| &f.path), known.as_ref().map(|k| &k.path)) {
-        stop.check()?;
-        let (here, before) = match side {
-            Side::Left => (found.take(), None),
-            Side::Right => (None, known.take()),
-            Side::Both => (found.take(), known.take()),
-        };
-        let same = matches!((&here, &before), (Some(here), Some(before)) if is_as_recorded(here, before));
-        changes += u64::from(!same);
-        if found.is_none() {
-            found = next_found(&mut scan)?;
-        }
-        if known.is_none() {
-            known = next_live(&mut old)?;
-        }
-    }
-    Ok(changes)
-}
-
-fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError> {
-    Ok(scan.as_mut().and_then(Iterator::next).transpose()?)
-}
-
-fn next_live(old: &mut Option<LineReader<StateFile>>) -> Result<Option<Line>, RestoreError> {
-    let Some(old) = old else { return Ok(None) };
-    loop {
-        match old.next()? {
-            Some(line) if line.file_type().is_none() => {}
-            next => return Ok(next),
-        }
-    }
-}
-
-fn advance(old: &mut Option<LineReader<StateFile>>, known: &mut Option<Line>, path: &RelPath) -> Result<(), RestoreError> {
-    while known.as_ref().is_none_or(|known| known.path < *path) {
-        *known = next_live(old)?;
-        if known.is_none() {
-            *old = None;
-            return Ok(());
-        }
-    }
-    Ok(())
+/// What is written of a file. How much of one with holes takes room on the disk is not recorded: it is not refused for
+/// that.
+fn cost(line: &Line) -> Cost {
+    Cost { bytes: line.size(), needed: if line.sparse { 0 } else { line.size() } }
 }

@@ -1,0 +1,428 @@
+//! A push to a vault: what is found out once and kept between passes, and the stages of each pass.
+
+use super::assemble::{After, Assembled, Assembly, NextIndex};
+use super::batch::Memo;
+use super::capture::{Capture, CaptureReport};
+use super::extent::{Extent, extent};
+use super::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
+use super::{Ending, Held, Outcome, Pass, Push, PushError, merge, rescue};
+use crate::disk::{Scan, ScanOptions};
+use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
+use crate::remote::session::{Memory, SessionError, probe_new};
+use crate::runtime::{Stop, compute, limits, ordered};
+use crate::seal::Unlocker;
+use crate::store::Fencing;
+use crate::vault::directory::{Directory, Flags, Labels, State};
+use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
+use crate::vault::log::Commit;
+use crate::vault::object::{Claim, ObjectId};
+use crate::vault::open::{Presence, Vault, create, open};
+use crate::vault::receipt::Receipt;
+use crate::vault::writer::{Base, Writer};
+
+/// What the passes of one process share.
+#[derive(Debug)]
+pub struct Session {
+    memory: Memory,
+    /// The head as it was found; the writer knows better.
+    head: Option<Commit>,
+    /// None before the first pass has taken the right to write, and in a dry run.
+    writer: Option<Writer>,
+    /// The vault was made by this session, and no pass has said so yet.
+    new_vault: bool,
+}
+
+/// One pass. The session is kept when it succeeds.
+pub async fn push(
+    request: &Push<'_>,
+    unlocker: &Unlocker,
+    kept: &mut Option<Session>,
+    pass: &Pass,
+    stop: &Stop,
+) -> Result<Outcome, PushError> {
+    let mut session = match kept.take() {
+        Some(session) => session,
+        None => match Session::open(request, unlocker, stop).await? {
+            Some(session) => session,
+            None => return dry_first(request, stop),
+        },
+    };
+    let outcome = session.pass(request, pass, stop).await?;
+    let new_vault = std::mem::take(&mut session.new_vault);
+    *kept = Some(session);
+    Ok(Outcome { new_vault, ..outcome })
+}
+
+impl Session {
+    /// Finds out what lies at the remote; a vault is made where there is none. `None`: a dry run on an empty remote.
+    async fn open(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<Option<Session>, PushError> {
+        let (vault, newest, probed) = match open(&request.bucket, unlocker, stop).await? {
+            Presence::Vault(vault, newest) => (*vault, newest, None),
+            Presence::ProvenEmpty if request.dry_run => return Ok(None),
+            Presence::ProvenEmpty => {
+                let (vault, fencing) = first_vault(request, unlocker, stop).await?;
+                (vault, None, Some(fencing))
+            }
+        };
+        let head = vault.head(newest, stop).await?;
+        let mut memory = Memory::open(request.local, &vault, head.as_ref(), stop).await?;
+        memory.probed = probed;
+        memory.check_rollback(head.as_ref(), request.accept_rollback)?;
+        memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
+        Ok(Some(Session { memory, head, writer: None, new_vault: probed.is_some() }))
+    }
+
+    async fn pass(&mut self, request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
+        admit_push(&self.facts(request)?, request.force)?;
+        let pushed = match self.push_to(request, pass, stop).await {
+            Err(PushError::Index(IndexError::Format(error))) => {
+                tracing::warn!(%error, "the local index is damaged: making it again");
+                self.memory.drop_index()?;
+                self.writer = None;
+                self.head = self.memory.vault.head(None, stop).await?;
+                self.push_to(request, pass, stop).await
+            }
+            other => other,
+        };
+        let outcome = match pushed {
+            Err(PushError::Index(error) | PushError::Session(SessionError::Index(error))) => {
+                return Err(self.memory.explain(error).into());
+            }
+            other => other?,
+        };
+        if !request.dry_run {
+            // By force, the volume as it is has become the state.
+            self.memory.forget_restore()?;
+        }
+        Ok(outcome)
+    }
+
+    fn facts(&self, request: &Push<'_>) -> Result<PushFacts, PushError> {
+        let volume = &request.local.volume;
+        let state = self.base().state;
+        let found = self.head.as_ref().map(|head| (head.seq, head.directory().labels.pod.clone()));
+        let own = self.writer.as_ref().map(|writer| (writer.base.seq, writer.name.pod.clone()));
+        Ok(PushFacts {
+            volume: volume.path().display().to_string(),
+            volume_empty: volume.is_empty(&request.local.reserved)?,
+            remote_entries: state.files + state.dirs,
+            head: own.or(found),
+            seen: self.memory.receipt.as_ref().map(|receipt| receipt.seq),
+            current: self.memory.current,
+            restoring: self.memory.interrupted_restore()?.is_some(),
+        })
+    }
+
+    /// What the next commit continues.
+    fn base(&self) -> Base {
+        let found = || self.head.as_ref().map_or(Base::EMPTY, Base::of);
+        self.writer.as_ref().map_or_else(found, |writer| writer.base)
+    }
+
+    /// The stages of a pass, once it is admitted.
+    async fn push_to(&mut self, request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
+        if self.writer.is_none() && !request.dry_run {
+            self.writer = Some(self.take_writer(request, stop).await?);
+        }
+        let base = self.base();
+        let Session { memory, writer, .. } = self;
+        let tree_seq = prepare_index(memory, &base, stop).await?;
+        let extent = extent(request, memory, tree_seq, &pass.dirty)?;
+        let identity = identity_of(memory, writer.as_ref(), base.seq);
+        let (report, packed) = read_and_pack(request, memory, &extent, identity.clone(), writer.as_mut(), stop).await?;
+        let deletes = admit_deletes(
+            DeleteSet { of: base.state.files + base.state.dirs, ..report.deletes },
+            report.completeness,
+            request.delete,
+            request.allow_deletes,
+            request.force,
+        );
+        let bytes_new = packed.bytes_new;
+        let assembled = assemble(memory, &extent, base.state, identity, packed, deletes, writer.as_mut(), stop).await?;
+        let mut outcome = outcome_of(&report, &assembled, deletes, base.seq);
+        outcome.bytes_new = bytes_new;
+        outcome.dry_run = request.dry_run;
+        if let Some(writer) = writer {
+            publish(memory, writer, assembled, tree_seq, pass.last, &mut outcome, stop).await?;
+            merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The right to write. When the head moved while it was claimed, both sides moved.
+    async fn take_writer(&mut self, request: &Push<'_>, stop: &Stop) -> Result<Writer, PushError> {
+        let head = self.head.take();
+        let seen = head.as_ref().map_or(0, |head| head.seq);
+        let (writer, expected) = self.memory.writer(head, request.takeover, &request.pod, stop).await?;
+        if !expected && !request.force {
+            let by = "another writer, while this one claimed the vault".to_string();
+            return Err(Refusal::RemoteMoved { head: writer.base.seq, by, seen }.into());
+        }
+        Ok(writer)
+    }
+}
+
+/// A dry run against an empty remote: everything is new.
+fn dry_first(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
+    let filter = request.capture.filter.clone();
+    let options = ScanOptions { filter, reserved: request.local.reserved.clone(), spill: request.local.spill(), watch: None };
+    let mut scan = Scan::start(&request.local.volume, options)?;
+    let mut outcome = Outcome { dry_run: true, ..Outcome::default() };
+    for found in scan.by_ref() {
+        stop.check()?;
+        outcome.bytes_new += found?.size;
+        outcome.added += 1;
+    }
+    outcome.skips = scan.skips().clone();
+    outcome.entries = outcome.added;
+    outcome.bytes_total = outcome.bytes_new;
+    outcome.requests = request.bucket.requests();
+    Ok(outcome)
+}
+
+async fn first_vault(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<(Vault, Fencing), PushError> {
+    let fencing = probe_new(&request.bucket, stop).await?;
+    let vault = create(&request.bucket, unlocker, stop).await?;
+    tracing::info!(remote = %request.bucket.describe(), slot = %vault.slot, "made a new vault");
+    Ok((vault, fencing))
+}
+
+/// Makes sure that the index is that of the head's tree; returns the commit it is named after. A claim changes no tree,
+/// so right after one the index of the commit before it still holds.
+async fn prepare_index(memory: &mut Memory, head: &Base, stop: &Stop) -> Result<u64, PushError> {
+    if let Some(receipt) = &memory.receipt
+        && receipt.is_tree_of_head()
+        && memory.head_was(receipt)
+        && memory.index(receipt.tree_seq)?.is_some()
+    {
+        return Ok(receipt.tree_seq);
+    }
+    if head.state == State::default() {
+        return Ok(0);
+    }
+    let commit = memory.vault.commit(head.seq, stop).await?;
+    memory.rebuild_index(commit, stop).await?;
+    Ok(head.seq)
+}
+
+/// Under whose names things are sealed; in a dry run nothing is, and the names mean nothing.
+fn identity_of(memory: &Memory, writer: Option<&Writer>, head: u64) -> PackIdentity {
+    let vault = memory.vault.clone();
+    match writer {
+        Some(writer) => PackIdentity {
+            vault,
+            claim: writer.claim,
+            writer: writer.name.id,
+            labels: writer.labels(),
+            counter: writer.counter(),
+            commit: writer.next_commit(),
+        },
+        None => PackIdentity {
+            vault,
+            claim: Claim { epoch: u32::MAX, nonce: 0 },
+            writer: [0; 16],
+            labels: Labels::default(),
+            counter: 0,
+            commit: ObjectId::commit(head + 1),
+        },
+    }
+}
+
+/// Reads the volume, stores what is new and spools what changed: three stages side by side.
+async fn read_and_pack(
+    request: &Push<'_>,
+    memory: &mut Memory,
+    extent: &Extent,
+    identity: PackIdentity,
+    writer: Option<&mut Writer>,
+    stop: &Stop,
+) -> Result<(CaptureReport, Packed), PushError> {
+    let spill = request.local.spill();
+    let options = ScanOptions {
+        filter: request.capture.filter.clone(),
+        reserved: request.local.reserved.clone(),
+        spill: spill.clone(),
+        watch: request.watch.clone(),
+    };
+    let scan = extent.scan(&request.local.volume, options)?;
+    let (index, again) = (extent.known(memory)?, extent.known(memory)?);
+    let memo = Memo::default();
+    let (sender, receiver) = ordered(limits::COMPRESS_JOBS);
+    let capture = Capture {
+        volume: request.local.volume.clone(),
+        vault: memory.vault.clone(),
+        options: request.capture.clone(),
+        memo: memo.clone(),
+        memory: again,
+        sender,
+        progress: request.progress.clone(),
+        stop: stop.clone(),
+    };
+    let (outbox, uploads) = Outbox::new();
+    let outbox = (!request.dry_run).then_some(outbox);
+    let packer = Packer::new(identity, outbox, memo, &spill);
+    let vault = memory.vault.clone();
+    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, extent.tree_seq));
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
+    let read = compute("read the volume", move || capture.run(scan, index));
+    let pack = compute("pack", move || packer.run(receiver));
+    let upload = upload_all(&vault, fencing, uploads, before_first, stop);
+    let (report, packed, uploaded) = futures::join!(read, pack, upload);
+    // The stage that failed first is the last in line: the others only saw it stop.
+    uploaded?;
+    let packed = packed?;
+    let report = report?;
+    if let Some(writer) = writer {
+        writer.skip_to(packed.counter);
+    }
+    Ok((report, packed))
+}
+
+/// What is remembered from the first stored object on: a crash then leaves objects that no commit lists, under names that
+/// must not be used again, and so the next process claims anew.
+fn unclean(memory: &Memory, writer: &Writer, tree_seq: u64) -> Receipt {
+    Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) }
+}
+
+/// Makes the next commit's content and the next index.
+#[allow(clippy::too_many_arguments, reason = "each comes from another stage")]
+async fn assemble(
+    memory: &mut Memory,
+    extent: &Extent,
+    before: State,
+    identity: PackIdentity,
+    packed: Packed,
+    deletes: Deletes,
+    writer: Option<&mut Writer>,
+    stop: &Stop,
+) -> Result<Assembled, PushError> {
+    let (outbox, uploads) = Outbox::new();
+    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
+    let dry = writer.is_none();
+    let (index, next) = if extent.goes_beside(memory) {
+        (extent.known(memory)?, NextIndex::Beside(before))
+    } else {
+        let header = IndexHeader { vault_id: memory.vault.id, seq: identity.commit.a, hash: [0; 32], inline_base: 0 };
+        (extent.known_whole(memory)?, NextIndex::Whole(memory.next_index()?, header))
+    };
+    let assembly = Assembly {
+        identity: PackIdentity { counter: packed.counter, ..identity },
+        spool: packed.spool,
+        index,
+        next,
+        inline: packed.inline,
+        deletes,
+        outbox: (!dry).then_some(outbox),
+    };
+    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, extent.tree_seq));
+    let vault = memory.vault.clone();
+    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
+    let work = compute("assemble the commit", move || assembly.run());
+    let (assembled, uploaded) = futures::join!(work, upload_all(&vault, fencing, uploads, before_first, stop));
+    uploaded?;
+    let assembled = assembled?;
+    if let Some(writer) = writer {
+        writer.skip_to(assembled.counter);
+    }
+    Ok(assembled)
+}
+
+fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, head: u64) -> Outcome {
+    let state = assembled.tally.state;
+    let count = report.deletes.count - assembled.displaced;
+    let held = match deletes {
+        Deletes::Held(reason) if count > 0 => {
+            Some(Held { count, replacing: assembled.replacing, reason, hash: report.deletes.hash })
+        }
+        _ => None,
+    };
+    Outcome {
+        commit: head,
+        added: assembled.added,
+        changed: assembled.changed,
+        deleted: assembled.deleted,
+        unchanged: report.unchanged,
+        entries: state.files + state.dirs,
+        bytes_total: state.bytes,
+        bytes_read: report.bytes_read,
+        skips: report.skips.clone(),
+        held,
+        ..Outcome::default()
+    }
+}
+
+/// Publishes the commit, if there is anything to publish, and makes index and receipt the volume's. The last pass's commit
+/// releases the vault, so that the next writer need not wait.
+async fn publish(
+    memory: &mut Memory,
+    writer: &mut Writer,
+    assembled: Assembled,
+    tree_seq: u64,
+    last: bool,
+    outcome: &mut Outcome,
+    stop: &Stop,
+) -> Result<(), PushError> {
+    let partial = outcome.ending() != Ending::Complete;
+    if assembled.records == 0 {
+        return keep_head(memory, writer, assembled, tree_seq, last, partial, stop).await;
+    }
+    let (id, state) = (writer.next_commit(), assembled.tally.state);
+    let flags = if last { Flags::RELEASE } else { Flags::default() };
+    let (sealed, directory, index) = assembled.seal(&memory.vault, id, Directory { flags, ..writer.directory() })?;
+    let hash = memory.vault.keys().commit_hash(&sealed.bytes[..sealed.head_len as usize]);
+    match index {
+        After::Whole(index) => {
+            let header = IndexHeader { vault_id: memory.vault.id, seq: id.a, hash, inline_base: sealed.head_len };
+            IndexWriter::seal_header(index, &header)?;
+        }
+        After::Beside(changes) => memory.stage_changes(tree_seq, (id, sealed.head_len), state, changes)?,
+    }
+    let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
+    memory.note_intent(id, hash, &receipt)?;
+    if let Err(error) = writer.publish(&sealed, &directory, stop).await {
+        return Err(rescue::keep(writer, &sealed, error, stop).await);
+    }
+    memory.finish(&receipt)?;
+    outcome.commit = id.a;
+    outcome.published = true;
+    Ok(())
+}
+
+/// Nothing changed: the head's tree stays. The last pass releases a head that is not released.
+async fn keep_head(
+    memory: &mut Memory,
+    writer: &mut Writer,
+    assembled: Assembled,
+    tree_seq: u64,
+    last: bool,
+    partial: bool,
+    stop: &Stop,
+) -> Result<(), PushError> {
+    if last && !writer.base.released {
+        let released = Directory { flags: Flags::RELEASE, ..writer.directory() };
+        writer.publish_empty(released, stop).await?;
+    }
+    let known = |receipt: &Receipt| receipt.seq == writer.base.seq && receipt.clean && receipt.partial == partial;
+    if !assembled.refreshed && memory.receipt.as_ref().is_some_and(known) {
+        return Ok(());
+    }
+    let seq = if assembled.refreshed { writer.base.seq } else { tree_seq };
+    match assembled.index {
+        After::Whole(index) if assembled.refreshed => {
+            let header = IndexHeader { vault_id: memory.vault.id, seq, hash: writer.base.hash, inline_base: 0 };
+            IndexWriter::seal_header(index, &header)?;
+        }
+        After::Whole(_) => memory.forget_next_index()?,
+        After::Beside(changes) if assembled.refreshed => {
+            memory.stage_changes(tree_seq, (ObjectId::commit(seq), 0), writer.base.state, changes)?;
+        }
+        After::Beside(_) => {}
+    }
+    let receipt = memory.receipt_of(writer, seq, partial);
+    Ok(memory.finish(&receipt)?)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
