@@ -180,7 +180,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         aliases: &["gcs"],
         first: First::Container,
         options: &[
-            option("service_account_file", Form::Path, "the JSON file of a service account"),
+            option("service_account_file", Form::Path, "the JSON file of a service account or of an external account"),
             option("service_account_credentials", Form::Secret, "the content of such a file"),
             option("env_auth", Form::Flag, "credentials from the environment: workload identity, metadata"),
             option("anonymous", Form::Flag, "no credentials at all"),
@@ -196,7 +196,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         fences: Fences::Probed,
         large: IN_PARTS,
         tested: "fake-gcs-server, without uploads in parts",
-        note: "",
+        note: "The file may be that of an external account (workload identity); its credential source must say its `format`.",
     },
     RemoteType {
         name: "b2",

@@ -1,6 +1,7 @@
 //! The ways to an S3 store: names, certificates, proxies, and where credentials come from. Each is gone for real, by a
 //! push and a restore of the built binary.
 
+mod clouds;
 pub mod wire;
 
 use crate::machine::{Machine, assert_same, told};
