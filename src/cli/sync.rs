@@ -23,6 +23,9 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
     let filter = filter(&args.paths)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
+    if args.create_bucket && !args.dry_run && bucket.make(&frame.stop).await? {
+        tracing::info!("made the bucket of {}", bucket.describe());
+    }
     let volume = Volume::open(&args.src)?;
     let local = Local::open(volume, args.state.state_dir.as_deref())?;
     let place = bucket.describe();

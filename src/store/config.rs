@@ -157,6 +157,15 @@ impl S3Config {
         Ok(whole.trim_end_matches('/').to_owned())
     }
 
+    /// The address of the bucket itself.
+    pub(super) fn bucket_url(&self) -> Result<String, StoreError> {
+        let (address, bucket) = (self.address()?, &self.bucket);
+        Ok(match address.split_once("://") {
+            Some((scheme, rest)) if self.virtual_host_style => format!("{scheme}://{bucket}.{rest}/"),
+            _ => format!("{address}/{bucket}"),
+        })
+    }
+
     /// Refuses what would only fail, or change its meaning, at the store.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let bucket = &self.bucket;

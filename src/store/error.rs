@@ -14,6 +14,8 @@ pub(super) enum Act {
     List,
     Head,
     Delete,
+    /// The bucket itself.
+    Make,
 }
 
 impl Act {
@@ -25,6 +27,7 @@ impl Act {
             Act::List => "list",
             Act::Head => "look at",
             Act::Delete => "delete",
+            Act::Make => "make",
         }
     }
 
@@ -35,6 +38,7 @@ impl Act {
             Act::Create | Act::Put => "s3:PutObject",
             Act::List => "s3:ListBucket",
             Act::Delete => "s3:DeleteObject",
+            Act::Make => "s3:CreateBucket",
         }
     }
 }
@@ -49,6 +53,9 @@ pub struct Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.act == Act::Make {
+            return write!(out, "could not make the bucket of {}", self.place);
+        }
         write!(out, "could not {} '{}' in {}", self.act.verb(), Shown(self.key.as_bytes()), self.place)
     }
 }

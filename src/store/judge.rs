@@ -38,7 +38,7 @@ fn refused(asked: &Asked, got: &Got) -> StoreError {
     match (got.status, got.code.as_str()) {
         (_, "NoSuchBucket") => StoreError::Usage {
             message: format!("{asked}: the bucket does not exist ({answer})"),
-            hint: Some("create the bucket, or correct the path and the endpoint".into()),
+            hint: Some("create the bucket (a push does it with --create-bucket), or correct the path and the endpoint".into()),
         },
         (404, "NoSuchKey" | "NotFound" | "NoSuchVersion") => StoreError::NotFound(boxed),
         (404, "") if asked.act == Act::Head => StoreError::NotFound(boxed),

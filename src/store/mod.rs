@@ -4,7 +4,7 @@
 //! meaning of S3 in all of them. It never understands what the objects hold. It never retries a conditional create: whether the
 //! first attempt was applied is known to nobody, and only the caller can recognize its own object. It never returns a
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
-//! It never makes or looks for the bucket itself, and no message of it holds a secret.
+//! It makes or looks for the bucket itself only when it is told to, and no message of it holds a secret.
 
 mod bandwidth;
 mod client;
@@ -289,6 +289,19 @@ struct Walk<'a> {
 }
 
 impl Bucket {
+    /// Makes the bucket if it does not exist; says whether it did. Folders are made by the first write.
+    pub async fn make(&self, stop: &Stop) -> Result<bool, StoreError> {
+        let asked = Asked { act: Act::Make, key: String::new(), place: self.inner.place.clone() };
+        match &self.inner.backend {
+            Backend::S3(s3) => self.tries(stop, &asked, || s3.make_bucket(&asked)).await,
+            Backend::Served(served) if served.has_container() => {
+                let message = format!("{asked}: buckets are made in S3 stores only");
+                Err(StoreError::usage(message, "make it with the store's own tools, and leave out --create-bucket"))
+            }
+            Backend::Served(_) | Backend::Ftp(_) | Backend::Local(_) | Backend::Memory(_) => Ok(false),
+        }
+    }
+
     fn asked(&self, act: Act, key: &str) -> Result<Asked, StoreError> {
         if !(act == Act::List && key.is_empty()) {
             self.check(key)?;

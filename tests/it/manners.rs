@@ -2,7 +2,7 @@
 
 use crate::connect::wire::Answering;
 use crate::machine::{Machine, assert_same, noise};
-use crate::s3::{Fault, S3};
+use crate::s3::{Fault, S3, Seen, Verb};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -89,4 +89,44 @@ async fn stores_that_are_not_s3_are_left_alone_as_well() {
     let began = Instant::now();
     assert_eq!(bucket.get(&Stop::new(), "x", None).await.expect("read"), "content");
     assert!(began.elapsed() >= Duration::from_secs(1) && server.requests().len() == 2, "{:?}", server.requests());
+}
+
+/// Requests about the bucket itself instead of what lies below our prefix.
+fn about_the_bucket(s3: &S3) -> Vec<Seen> {
+    let below = |seen: &Seen| seen.key.starts_with("some/path/");
+    s3.requests().into_iter().filter(|seen| !below(seen)).collect()
+}
+
+#[test]
+fn a_bucket_is_made_when_that_is_asked_for_and_never_else() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", "content");
+    s3.take_bucket_away();
+    let (code, text) = machine.push(&[]);
+    assert!(code == 2 && text.contains("the bucket does not exist") && text.contains("--create-bucket"), "{text}");
+    let (code, text) = machine.push(&["--create-bucket", "--dry-run"]);
+    assert!(code == 2 && text.contains("the bucket does not exist"), "{text}");
+    assert!(about_the_bucket(&s3).is_empty(), "{:?}", about_the_bucket(&s3));
+    s3.faults(|seen| if seen.key.is_empty() { Fault::Status(403, "AccessDenied") } else { Fault::None });
+    let (code, text) = machine.push(&["--create-bucket"]);
+    assert!(code == 4 && text.contains("could not make the bucket") && text.contains("s3:CreateBucket"), "{text}");
+    s3.heal();
+    s3.forget_requests();
+    let (code, text) = machine.push(&["--create-bucket"]);
+    assert!(code == 0 && text.contains("made the bucket"), "{text}");
+    let made = about_the_bucket(&s3);
+    assert!(made.len() == 1 && made[0].verb == Verb::Put && made[0].status == 200, "{made:?}");
+
+    // Once it is there, nothing is asked of it, and no other verb does.
+    s3.forget_requests();
+    machine.write("file", "changed");
+    assert_eq!(machine.push(&["--create-bucket"]).0, 0);
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+    for verb in ["snapshots", "ls", "check", "doctor"] {
+        let output = machine.run(&[verb, if verb == "doctor" { "-d" } else { "-s" }, machine.path]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("Usage:"), "{verb}");
+    }
+    assert!(s3.requests().len() > 20 && about_the_bucket(&s3).is_empty(), "{:?}", about_the_bucket(&s3));
 }

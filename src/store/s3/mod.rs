@@ -3,6 +3,7 @@
 mod credentials;
 mod files;
 mod sts;
+mod whole_bucket;
 
 pub(super) use credentials::Identity;
 pub(super) use files::Sending;
@@ -32,6 +33,9 @@ pub(super) struct S3 {
     client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
+    /// The address of the bucket itself.
+    bucket_url: String,
+    region: String,
     /// Directory buckets list in no order.
     pub(super) ordered: bool,
     identity: Identity,
@@ -55,6 +59,8 @@ impl S3 {
             client,
             meter,
             prefix: config.prefix.clone(),
+            bucket_url: config.bucket_url()?,
+            region: config.signing_region().to_owned(),
             ordered: !config.bucket.ends_with("--x-s3"),
             identity,
             patience,
@@ -206,6 +212,12 @@ impl S3 {
 
     /// The operator with a transport that records.
     fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
+        let (transport, exchange) = self.transport();
+        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
+        (self.operator.clone().with_context(context), exchange)
+    }
+
+    fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {
             client: self.client.current(),
@@ -216,8 +228,7 @@ impl S3 {
             gate: Arc::clone(&self.gate),
             identity: Some(self.identity.clone()),
         };
-        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
-        (self.operator.clone().with_context(context), exchange)
+        (transport, exchange)
     }
 
     /// Judges an answer after wiping our own secrets from what the store wrote.

@@ -21,6 +21,7 @@ use super::http::{Exchange, Lost, Meter, Recording, within};
 use super::local::TEMPORARY;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
+use crate::contract::remotes::First;
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -87,6 +88,11 @@ impl Served {
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
             proven: Arc::default(),
         })
+    }
+
+    /// Whether the remote lies in a bucket or container.
+    pub(super) fn has_container(&self) -> bool {
+        self.config.kind.first == First::Container
     }
 
     /// Whether the store's certificate is not checked.

@@ -127,7 +127,6 @@ impl S3 {
         self.stored.put(key, bytes.into());
     }
 
-    /// Takes an object away behind everybody's back.
     /// What a program left beside an object.
     pub fn metadata(&self, key: &str, name: &str) -> Option<String> {
         self.stored.metadata(key, name)
@@ -143,6 +142,12 @@ impl S3 {
         self.stored.open_uploads()
     }
 
+    /// The bucket exists no longer, or not yet.
+    pub fn take_bucket_away(&self) {
+        self.stored.take_bucket_away();
+    }
+
+    /// Takes an object away behind everybody's back.
     pub fn remove(&self, key: &str) {
         self.stored.remove(key);
     }
