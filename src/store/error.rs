@@ -14,6 +14,8 @@ pub(super) enum Act {
     List,
     Head,
     Delete,
+    /// An upload in parts that is given up.
+    Abort,
     /// The bucket itself.
     Make,
 }
@@ -27,6 +29,7 @@ impl Act {
             Act::List => "list",
             Act::Head => "look at",
             Act::Delete => "delete",
+            Act::Abort => "give up the parts of",
             Act::Make => "make",
         }
     }
@@ -38,6 +41,7 @@ impl Act {
             Act::Create | Act::Put => "s3:PutObject",
             Act::List => "s3:ListBucket",
             Act::Delete => "s3:DeleteObject",
+            Act::Abort => "s3:AbortMultipartUpload",
             Act::Make => "s3:CreateBucket",
         }
     }

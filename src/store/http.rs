@@ -137,6 +137,8 @@ impl Got {
 pub(super) struct Exchange {
     pub(super) answer: Option<Result<Got, Lost>>,
     pub(super) credentials: Option<Lost>,
+    /// The store's name for the upload in parts that was begun.
+    pub(super) upload_id: Option<String>,
     /// The answer refused credentials for which there may be others by now: another try is worth it.
     pub(super) is_renewed: bool,
 }
@@ -186,6 +188,9 @@ impl HttpTransport for Recording {
             }
             Ok((got, parts)) => {
                 let body = got.body.clone();
+                if operation == Some(Operation::Write) && got.status == 200 {
+                    exchange.upload_id = begun_upload(&got.body).or(exchange.upload_id.take());
+                }
                 if operation.is_some() {
                     exchange.answer = Some(Ok(got));
                 } else if got.status >= 300 {
@@ -357,6 +362,11 @@ fn lost_because(error: &opendal::Error) -> Lost {
     let temporary = !text.contains("certificate");
     let text = if connecting { format!("no connection: {text}") } else { text };
     Lost { text, temporary, late: false }
+}
+
+fn begun_upload(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok().filter(|text| text.contains("<InitiateMultipartUploadResult"))?;
+    tag(text, "UploadId")
 }
 
 /// The code and message of an S3 error answer.

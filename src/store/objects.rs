@@ -276,6 +276,13 @@ impl Bucket {
         Ok(())
     }
 
+    /// Gives up an upload in parts that another process of ours began and did not end. Only S3 keeps such parts.
+    pub async fn abort_upload(&self, stop: &Stop, key: &str, id: &str) -> Result<(), StoreError> {
+        let Backend::S3(s3) = &self.inner.backend else { return Ok(()) };
+        let asked = self.asked(Act::Abort, key)?;
+        self.tries(stop, &asked, || s3.abort_upload(&asked, id)).await
+    }
+
     pub(super) fn count_down(&self, bytes: usize) {
         self.inner.meter.bytes_down.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -346,6 +353,14 @@ impl Upload {
                 }
             }
             Way::Whole(body, mtime) => self.bucket.put_file(stop, &self.asked.key, Bytes::from(body), mtime).await,
+        }
+    }
+
+    /// The store's name for it, once there is one: by that [`Bucket::abort_upload`] finds it after this process ended.
+    pub fn id(&self) -> Option<String> {
+        match &self.way {
+            Way::Parts(sending) => sending.id(),
+            Way::Served(_) | Way::File(..) | Way::Whole(..) => None,
         }
     }
 

@@ -6,11 +6,14 @@ use crate::s3::{Fault, S3, Seen, Verb};
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use volume_syncing_controller::contract::remotes::remote_type;
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, RemoteConfig, ServedConfig};
+use volume_syncing_controller::tree::Timestamp;
 
 #[tokio::test]
 async fn requests_settle_at_what_a_store_carries() {
@@ -129,4 +132,51 @@ fn a_bucket_is_made_when_that_is_asked_for_and_never_else() {
         assert!(!String::from_utf8_lossy(&output.stderr).contains("Usage:"), "{verb}");
     }
     assert!(s3.requests().len() > 20 && about_the_bucket(&s3).is_empty(), "{:?}", about_the_bucket(&s3));
+}
+
+/// A push of a long file that is killed when two of its parts are stored.
+fn killed_in_the_middle(machine: &Machine, s3: &S3) {
+    let (reached, wait) = mpsc::channel();
+    let mut parts = 0;
+    s3.faults(move |seen| {
+        parts += usize::from(seen.verb == Verb::Put && seen.key.ends_with("/long"));
+        if parts <= 2 {
+            return Fault::None;
+        }
+        let _ = reached.send(());
+        Fault::Stall(Duration::from_secs(3600))
+    });
+    let args = ["sync-to-remote", "-s", "volume", "-d", machine.path, "--takeover=force"];
+    let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
+    wait.recv_timeout(Duration::from_secs(30)).expect("it comes to that place");
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    s3.heal();
+}
+
+#[tokio::test]
+async fn what_a_killed_push_left_of_an_upload_is_given_up_and_nothing_else() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3).without_key();
+    machine.write("über den/a+b/long", noise(1, 40 << 20));
+    killed_in_the_middle(&machine, &s3);
+    assert_eq!(s3.open_uploads(), 1);
+    // Another program is sending the same object.
+    let stop = Stop::new();
+    let mut other = machine.bucket().upload("über den/a+b/long", Timestamp::default(), 5 << 20).await.expect("begun");
+    for _ in 0..4 {
+        other.write(&stop, Bytes::from(vec![1; 5 << 20])).await.expect("a part");
+    }
+    assert_eq!(s3.open_uploads(), 2);
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && text.contains("gave up an upload"), "{text}");
+    assert_eq!(s3.open_uploads(), 1, "the other program's");
+    other.abort().await;
+
+    machine.write("über den/a+b/long", noise(2, 40 << 20));
+    killed_in_the_middle(&machine, &s3);
+    s3.faults(|seen| if seen.verb == Verb::Delete { Fault::Status(403, "AccessDenied") } else { Fault::None });
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && !text.contains("AccessDenied"), "{text}");
+    assert_eq!(s3.open_uploads(), 1, "the right is missing");
 }

@@ -7,9 +7,10 @@ use super::steps::{Op, Step, StepReader};
 use crate::disk::{DiskError, Skips, SourceFile, Volume, stamp_of};
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
+use crate::remote::plain::Uploads;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::store::{Bucket, Mark, part_bytes};
+use crate::store::{Bucket, Mark, Upload, part_bytes};
 use crate::telemetry::Progress;
 use crate::tree::{FileType, Found, Skip, SkipReason};
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Sender {
     pub replace: bool,
     /// Bars.
     pub progress: Progress,
+    /// Uploads in parts that are under way, as the next process will find them.
+    pub uploads: Uploads,
     /// Asked to stop.
     pub stop: Stop,
     /// Bytes that may be under way, in KiB.
@@ -81,9 +84,17 @@ enum Looked {
 
 impl Sender {
     /// A sender.
-    pub fn new(bucket: Bucket, volume: Volume, listed: bool, replace: bool, progress: Progress, stop: Stop) -> Sender {
+    pub fn new(
+        bucket: Bucket,
+        volume: Volume,
+        listed: bool,
+        replace: bool,
+        progress: Progress,
+        uploads: Uploads,
+        stop: Stop,
+    ) -> Sender {
         let room = Arc::new(Semaphore::new(limits::FILES_BYTES >> 10));
-        Sender { bucket, volume, listed, replace, progress, stop, room }
+        Sender { bucket, volume, listed, replace, progress, uploads, stop, room }
     }
 
     /// Carries out the next window; `None` at the end. Deletes are carried out only when they are `admitted`.
@@ -232,11 +243,37 @@ impl Sender {
         };
         let key = key_of(&self.bucket, &step.line.path);
         let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(plain)?;
+        let digest = match self.send_parts(&key, &file, size, &mut upload).await {
+            Ok(Ok(digest)) if file.stamp().ok() == Some(stamp_of(&whole.found)) => digest,
+            other => {
+                upload.abort().await;
+                let unstable = Done::Left(SkipReason::Unstable, None);
+                return other.map(|sent| sent.err().unwrap_or(unstable));
+            }
+        };
+        let id = upload.id();
+        let mark = upload.finish(&self.stop).await.map_err(plain)?;
+        if let Some(id) = id {
+            let uploads = self.uploads.clone();
+            compute("note an upload", move || uploads.ended(&id)).await?;
+        }
+        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
+    }
+
+    /// Sends the file's bytes, unless it cannot be read: then what became of it.
+    async fn send_parts(
+        &self,
+        key: &str,
+        file: &Arc<SourceFile>,
+        size: u64,
+        upload: &mut Upload,
+    ) -> Result<Result<FileDigest, Done>, PushError> {
         let mut digest = FileDigest::default();
         let mut at = 0;
+        let mut is_noted = false;
         while at < size {
             let length = usize::try_from((size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
-            let source = Arc::clone(&file);
+            let source = Arc::clone(file);
             let read = compute("read a file", move || {
                 let mut piece = vec![0; length];
                 let read = source.read_at(&mut piece, at)?;
@@ -246,29 +283,20 @@ impl Sender {
             });
             let (piece, part) = match read.await {
                 Ok(Some(read)) => read,
-                Ok(None) => {
-                    upload.abort().await;
-                    return Ok(Done::Left(SkipReason::Unstable, None));
-                }
-                Err(error) => {
-                    upload.abort().await;
-                    return Ok(left(&error));
-                }
+                Ok(None) => return Ok(Err(Done::Left(SkipReason::Unstable, None))),
+                Err(error) => return Ok(Err(left(&error))),
             };
             digest.append(part);
-            if let Err(error) = upload.write(&self.stop, Bytes::from(piece)).await {
-                upload.abort().await;
-                return Err(plain(error).into());
+            upload.write(&self.stop, Bytes::from(piece)).await.map_err(crate::plain::error::PlainError::Store)?;
+            if let (false, Some(id)) = (is_noted, upload.id()) {
+                let (uploads, key) = (self.uploads.clone(), key.to_owned());
+                compute("note an upload", move || uploads.begun(id, key)).await?;
+                is_noted = true;
             }
             at += length as u64;
             self.progress.add_bytes(length as u64);
         }
-        if file.stamp().ok() != Some(stamp_of(&whole.found)) {
-            upload.abort().await;
-            return Ok(Done::Left(SkipReason::Unstable, None));
-        }
-        let mark = upload.finish(&self.stop).await.map_err(plain)?;
-        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
+        Ok(Ok(digest))
     }
 
     /// The object is the one recorded, as far as is known.

@@ -13,7 +13,7 @@ use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{BytesRange, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
@@ -125,6 +125,11 @@ impl Sending {
             Ok(meta) => stored(asked, meta.etag()),
             Err(error) => Err(self.judge(asked, &error)),
         }
+    }
+
+    /// The store's name for it, once there is one.
+    pub(in crate::store) fn id(&self) -> Option<String> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner).upload_id.clone()
     }
 
     /// Tells the store to forget the parts.

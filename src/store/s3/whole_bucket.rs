@@ -1,12 +1,12 @@
-//! Requests about a bucket as a whole, which OpenDAL does not form. They are signed as its own are.
+//! Requests that OpenDAL does not form: about a bucket as a whole, and about what another process left there. They are signed as its own are.
 
 use super::super::error::{Asked, StoreError};
 use super::super::http::Exchange;
-use super::{S3, take};
+use super::{S3, join, take};
 use futures::TryStreamExt;
 use http::{Request, header};
 use opendal::options::ListOptions;
-use opendal::raw::Operation;
+use opendal::raw::{Operation, percent_encode_path};
 use opendal::{Buffer, HttpTransporter};
 use reqsign_aws_v4::RequestSigner;
 use reqsign_core::{Context, FileRead, Signer};
@@ -30,6 +30,15 @@ impl S3 {
             return Ok(true);
         }
         self.settle(asked, made).map(|_| true)
+    }
+
+    /// Tells the store to forget the parts of an upload of another process; one that it does not know is fine.
+    pub(in crate::store) async fn abort_upload(&self, asked: &Asked, id: &str) -> Result<(), StoreError> {
+        let key = percent_encode_path(&join(&self.prefix, &asked.key));
+        let id = percent_encode_path(id).replace('/', "%2F");
+        let url = format!("{}/{key}?uploadId={id}", self.bucket_url.trim_end_matches('/'));
+        let answer = self.signed(asked, || Request::delete(url.as_str()), "").await?;
+        if has_code(&answer, &["NoSuchUpload"]) { Ok(()) } else { self.settle(asked, answer).map(drop) }
     }
 
     /// AWS wants to hear the region again, where it is not the first one.

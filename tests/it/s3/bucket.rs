@@ -43,12 +43,14 @@ pub struct Stored {
     uploads: Mutex<BTreeMap<String, Parts>>,
     page: AtomicUsize,
     absent: AtomicBool,
+    /// Uploads in parts that were ever begun.
+    begun: AtomicUsize,
 }
 
 impl Default for Stored {
     fn default() -> Stored {
         let (objects, uploads) = (Mutex::default(), Mutex::default());
-        Stored { objects, uploads, page: AtomicUsize::new(1000), absent: AtomicBool::new(false) }
+        Stored { objects, uploads, page: AtomicUsize::new(1000), absent: AtomicBool::new(false), begun: AtomicUsize::new(0) }
     }
 }
 
@@ -185,7 +187,7 @@ impl s3s::S3 for Bucket {
         let input = request.input;
         self.known(&input.bucket)?;
         let mut uploads = self.0.uploads.lock().expect("no handler panics");
-        let id = format!("upload-{}", uploads.len() + self.0.locked().len());
+        let id = format!("upload/{}", self.0.begun.fetch_add(1, Ordering::SeqCst));
         uploads.insert(id.clone(), Parts { metadata: input.metadata, ..Parts::default() });
         let (bucket, key, upload_id) = (Some(input.bucket), Some(input.key), Some(id));
         Ok(S3Response::new(CreateMultipartUploadOutput { bucket, key, upload_id, ..Default::default() }))
