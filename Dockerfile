@@ -3,6 +3,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
+# What `vsc_build_info` shows.
+ARG VSC_REVISION=
 RUN cargo build --locked --profile image \
     && mkdir -p dist \
     && cp target/x86_64-unknown-linux-gnu/image/volume-syncing-controller /etc/ssl/certs/ca-certificates.crt dist/

@@ -15,6 +15,7 @@ pub mod telemetry;
 pub mod tree;
 // Hands and judgment.
 pub mod admin;
+pub mod cycle;
 pub mod disk;
 pub mod plan;
 pub mod seal;
@@ -28,6 +29,8 @@ pub mod remote;
 // Motions: one pass each.
 pub mod push;
 pub mod restore;
+// What stays while the Pod lives.
+pub mod sidecar;
 // Doors.
 pub mod cli;
 pub mod config;

@@ -2,9 +2,11 @@
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
 #   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
+#   tests/tools.sh mc        $MC, or MinIO's client on PATH, or built with Go
 #   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
+#   tests/tools.sh aws       the AWS CLI of that Python
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -14,75 +16,59 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/volume-syncing-controller/tools
 say() { printf 'tools: %s\n' "$*" >&2; }
 fail() { say "$*"; exit 1; }
 
-minio() {
-    if [ -n "${MINIO:-}" ]; then
-        [ -x "$MINIO" ] || fail "MINIO=$MINIO is not an executable file"
-        echo "$MINIO"
+# given VARIABLE PROGRAM: the path that the variable has, or that of the program on PATH; fails when there is neither.
+given() {
+    local path=${!1:-}
+    if [ -z "$path" ]; then
+        # type -P, because command -v would find a function of this file.
+        type -P "$2"
         return
     fi
-    # type -P, because command -v would find this function.
-    if type -P minio; then return; fi
-    if [ ! -x "$cache/minio" ]; then
-        mkdir -p "$cache"
+    [ -x "$path" ] || fail "$1=$path is not an executable file"
+    echo "$path"
+}
+
+# built VARIABLE PROGRAM ARGUMENT PACKAGE [IMAGE PATH]: what is given; else the program built from its Go package, or, without
+# Go, taken out of a container image. With ARGUMENT it shows that it runs.
+built() {
+    local variable=$1 program=$2 runs=$3 package=$4 image=${5:-} path=${6:-} engine container
+    if given "$variable" "$program"; then return; fi
+    if [ ! -x "$cache/$program" ]; then
+        # The program gets its name when it is whole; Go may call it otherwise.
+        local part=$cache/$program.part
+        rm -rf "$part"
+        mkdir -p "$part"
         if command -v go >/dev/null; then
-            say "building MinIO with Go into $cache (once, several minutes)"
-            GOBIN=$cache go install github.com/minio/minio@latest >&2
-        elif engine=$(command -v docker || command -v podman); then
-            say "taking MinIO out of its container image into $cache (once)"
-            local container
-            container=$("$engine" create minio/minio:latest) || fail "$engine cannot provide the image minio/minio:latest"
-            "$engine" cp "$container:/usr/bin/minio" "$cache/minio.part" >&2
+            say "building $program with Go into $cache (once, up to several minutes)"
+            GOBIN=$part go install "$package@latest" >&2
+        elif [ -n "$image" ] && engine=$(command -v docker || command -v podman); then
+            say "taking $program out of its container image into $cache (once)"
+            container=$("$engine" create "$image") || fail "$engine cannot provide the image $image"
+            "$engine" cp "$container:$path" "$part/$program" >&2
             "$engine" rm "$container" >/dev/null
-            chmod +x "$cache/minio.part"
-            mv "$cache/minio.part" "$cache/minio"
+            chmod +x "$part/$program"
         else
-            fail "MinIO is needed: put it on PATH, set MINIO=/path/to/minio, or install Go or a container engine so that it can be fetched"
+            fail "$program is needed: put it on PATH, set $variable=/path/to/it, or install Go${image:+ or a container engine} so that it can be fetched"
         fi
+        mv "$part"/* "$cache/$program"
+        rmdir "$part"
     fi
-    "$cache/minio" --version >/dev/null || fail "$cache/minio does not run: remove it and try again"
-    echo "$cache/minio"
+    "$cache/$program" "$runs" &>/dev/null || fail "$cache/$program does not run: remove it and try again"
+    echo "$cache/$program"
 }
 
-rclone() {
-    if [ -n "${RCLONE:-}" ]; then
-        [ -x "$RCLONE" ] || fail "RCLONE=$RCLONE is not an executable file"
-        echo "$RCLONE"
-        return
+mc() {
+    # Midnight Commander has the same name, so that some systems call MinIO's client mcli.
+    local found
+    if [ -z "${MC:-}" ] && found=$(type -P mc) && "$found" --version 2>/dev/null | grep -q MinIO; then
+        echo "$found"
+    else
+        built MC mcli --version github.com/minio/mc
     fi
-    if type -P rclone; then return; fi
-    if [ ! -x "$cache/rclone" ]; then
-        command -v go >/dev/null || fail "rclone is needed: put it on PATH, set RCLONE=/path/to/rclone, or install Go so that it can be built"
-        mkdir -p "$cache"
-        say "building rclone with Go into $cache (once, several minutes)"
-        GOBIN=$cache go install github.com/rclone/rclone@latest >&2
-    fi
-    "$cache/rclone" version >/dev/null || fail "$cache/rclone does not run: remove it and try again"
-    echo "$cache/rclone"
-}
-
-fake_gcs() {
-    if [ -n "${FAKE_GCS:-}" ]; then
-        [ -x "$FAKE_GCS" ] || fail "FAKE_GCS=$FAKE_GCS is not an executable file"
-        echo "$FAKE_GCS"
-        return
-    fi
-    if type -P fake-gcs-server; then return; fi
-    if [ ! -x "$cache/fake-gcs-server" ]; then
-        command -v go >/dev/null || fail "fake-gcs-server is needed: put it on PATH, set FAKE_GCS=/path/to/it, or install Go so that it can be built"
-        mkdir -p "$cache"
-        say "building fake-gcs-server with Go into $cache (once, a minute)"
-        GOBIN=$cache go install github.com/fsouza/fake-gcs-server@latest >&2
-    fi
-    echo "$cache/fake-gcs-server"
 }
 
 azurite() {
-    if [ -n "${AZURITE:-}" ]; then
-        [ -x "$AZURITE" ] || fail "AZURITE=$AZURITE is not an executable file"
-        echo "$AZURITE"
-        return
-    fi
-    if type -P azurite-blob; then return; fi
+    if given AZURITE azurite-blob; then return; fi
     local program=$cache/azurite/node_modules/.bin/azurite-blob
     if [ ! -x "$program" ]; then
         command -v npm >/dev/null || fail "azurite is needed: put azurite-blob on PATH, set AZURITE=/path/to/it, or install npm so that it can be fetched"
@@ -95,56 +81,32 @@ azurite() {
 
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
 }
 
-toxiproxy() {
-    if [ -n "${TOXIPROXY:-}" ]; then
-        [ -x "$TOXIPROXY" ] || fail "TOXIPROXY=$TOXIPROXY is not an executable file"
-        echo "$TOXIPROXY"
-        return
-    fi
-    if type -P toxiproxy-server; then return; fi
-    if [ ! -x "$cache/toxiproxy-server" ]; then
-        mkdir -p "$cache"
-        if command -v go >/dev/null; then
-            say "building toxiproxy with Go into $cache (once)"
-            # Go calls it server; only a whole build gets the name it is looked for under.
-            mkdir -p "$cache/toxiproxy.part"
-            GOBIN=$cache/toxiproxy.part go install github.com/Shopify/toxiproxy/v2/cmd/server@latest >&2
-            mv "$cache/toxiproxy.part/server" "$cache/toxiproxy-server"
-            rmdir "$cache/toxiproxy.part"
-        elif engine=$(command -v docker || command -v podman); then
-            say "taking toxiproxy out of its container image into $cache (once)"
-            local container
-            container=$("$engine" create ghcr.io/shopify/toxiproxy:latest) || fail "$engine cannot provide the image ghcr.io/shopify/toxiproxy:latest"
-            "$engine" cp "$container:/toxiproxy" "$cache/toxiproxy-server.part" >&2
-            "$engine" rm "$container" >/dev/null
-            chmod +x "$cache/toxiproxy-server.part"
-            mv "$cache/toxiproxy-server.part" "$cache/toxiproxy-server"
-        else
-            fail "toxiproxy is needed: put toxiproxy-server on PATH, set TOXIPROXY=/path/to/it, or install Go or a container engine so that it can be fetched"
-        fi
-    fi
-    "$cache/toxiproxy-server" -version >/dev/null || fail "$cache/toxiproxy-server does not run: remove it and try again"
-    echo "$cache/toxiproxy-server"
+aws() {
+    local python
+    python=$(python)
+    echo "${python%/*}/aws"
 }
 
 case "${1:-}" in
-    minio) minio ;;
-    rclone) rclone ;;
-    fake-gcs) fake_gcs ;;
+    minio) built MINIO minio --version github.com/minio/minio minio/minio:latest /usr/bin/minio ;;
+    rclone) built RCLONE rclone version github.com/rclone/rclone ;;
+    fake-gcs) built FAKE_GCS fake-gcs-server -h github.com/fsouza/fake-gcs-server ;;
+    toxiproxy) built TOXIPROXY toxiproxy-server -version github.com/Shopify/toxiproxy/v2/cmd/server ghcr.io/shopify/toxiproxy:latest /toxiproxy ;;
+    mc) mc ;;
     azurite) azurite ;;
     python) python ;;
-    toxiproxy) toxiproxy ;;
-    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
+    aws) aws ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|toxiproxy" ;;
 esac

@@ -2,6 +2,7 @@
 //! both of its ends. It passes wishes on to the loop and never fulfils one itself; what it says over HTTP is made of
 //! fixed words and numbers, since anybody in the cluster may read that.
 
+mod accept;
 mod client;
 mod error;
 mod health;

@@ -1,14 +1,16 @@
 //! The sidecar's end of the control socket.
 
+use super::accept::accept_until;
 use super::error::AdminError;
 use super::health::Health;
 use super::place::{Place, is_socket};
 use crate::contract::control::{ControlError, LINE_BYTES, Reply, Request, Status, parse_request, reply_line};
 use crate::fault::Kind;
-use crate::runtime::{Stop, Tasks, clock, limits};
+use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::Metrics;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::task::Context;
 use std::time::Instant;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -100,27 +102,15 @@ impl ControlSocket {
     /// Answers until the stop is asked for, which is not the wish to end the process but that of the loop when it has
     /// answered every wish: the final pass goes on being watched. Answers that are ready get a moment to leave.
     pub async fn serve(self, stop: &Stop, health: &Health, metrics: &Metrics, wishes: &Wishes) {
-        let mut connections = Tasks::new("control connections");
-        // Cancel-safe: accepting and joining lose nothing when they are dropped.
-        loop {
-            tokio::select! {
-                () = stop.wait() => break,
-                Some(()) = connections.next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) if connections.len() >= limits::CONTROL_CONNECTIONS => turn_away(&stream),
-                    Ok((stream, _)) => {
-                        let host = Host { health: health.clone(), metrics: metrics.clone(), wishes: wishes.clone() };
-                        connections.spawn(async move { host.receive(stream).await });
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "control socket");
-                        clock::sleep(limits::ACCEPT_PAUSE).await;
-                    }
-                },
+        let accept = |context: &mut Context<'_>| self.listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        accept_until(stop, "control connections", accept, |stream, connections| {
+            if connections.len() >= limits::CONTROL_CONNECTIONS {
+                return turn_away(&stream);
             }
-        }
-        let farewell = async { while connections.next().await.is_some() {} };
-        let _ = timeout(limits::FAREWELL, farewell).await;
+            let host = Host { health: health.clone(), metrics: metrics.clone(), wishes: wishes.clone() };
+            connections.spawn(async move { host.receive(stream).await });
+        })
+        .await;
     }
 }
 

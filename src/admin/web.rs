@@ -1,10 +1,11 @@
 //! The page for probes and Prometheus: three paths over plain HTTP. No router: there is nothing to route, and what
 //! counts here are the bounds on connections, heads and time, which the HTTP library itself offers.
 
+use super::accept::accept_until;
 use super::error::AdminError;
 use super::health::{Health, Unwell};
 use crate::contract::control::Check;
-use crate::runtime::{Stop, Tasks, clock, limits};
+use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::{METRICS_TYPE, Metrics};
 use http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -13,10 +14,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 /// A listening health address.
 #[derive(Debug)]
@@ -25,10 +27,14 @@ pub struct Web {
 }
 
 impl Web {
-    /// Listens.
+    /// Listens. On `[::]` that means every address of the machine, also where it has no IPv6.
     pub async fn bind(address: SocketAddr) -> Result<Web, AdminError> {
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })?;
+        let mut bound = TcpListener::bind(address).await;
+        let is_taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+        if bound.is_err() && !is_taken && address.ip() == Ipv6Addr::UNSPECIFIED {
+            bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+        }
+        let listener = bound.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })?;
         Ok(Web { listener })
     }
 
@@ -40,28 +46,14 @@ impl Web {
 
     /// Answers until the stop is asked for; answers that are ready get a moment to leave.
     pub async fn serve(self, stop: &Stop, health: &Health, metrics: &Metrics) {
-        let mut connections = Tasks::new("health connections");
         let mut open = VecDeque::new();
-        // Cancel-safe: accepting and joining lose nothing when they are dropped.
-        loop {
-            tokio::select! {
-                () = stop.wait() => break,
-                Some(()) = connections.next() => {}
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let cut = make_room(&mut open);
-                        let (health, metrics) = (health.clone(), metrics.clone());
-                        connections.spawn(async move { converse(stream, cut, &health, &metrics).await });
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "health address");
-                        clock::sleep(limits::ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-        let farewell = async { while connections.next().await.is_some() {} };
-        let _ = timeout(limits::FAREWELL, farewell).await;
+        let accept = |context: &mut Context<'_>| self.listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        accept_until(stop, "health connections", accept, |stream, connections| {
+            let cut = make_room(&mut open);
+            let (health, metrics) = (health.clone(), metrics.clone());
+            connections.spawn(async move { converse(stream, cut, &health, &metrics).await });
+        })
+        .await;
     }
 }
 

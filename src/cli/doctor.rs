@@ -6,6 +6,7 @@ use super::args::Doctor;
 use super::frame::{Frame, Target};
 use super::out::{Out, stdout};
 use crate::contract::env;
+use crate::contract::layouts::VAULT_CONFIG;
 use crate::disk::{StateDir, Volume, forbidden_root};
 use crate::fault::{Fault, Kind, Report};
 use crate::remote::session::STATE_NAME;
@@ -127,7 +128,7 @@ impl Visit<'_> {
     }
 
     async fn get(&mut self, bucket: &Bucket) -> Result<(), Report> {
-        match bucket.get(self.stop, "vault.json", None).await {
+        match bucket.get(self.stop, VAULT_CONFIG, None).await {
             Ok(_) => self.good("s3:GetObject", "objects can be read"),
             Err(error) if error.is_not_found() => self.good("s3:GetObject", "an object that does not exist is said not to"),
             Err(error) => self.bad("s3:GetObject", &error),

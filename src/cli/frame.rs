@@ -9,7 +9,7 @@ use crate::contract::env;
 use crate::fault::Report;
 use crate::remote::{Remote, reach_existing};
 use crate::restore::CryptSource;
-use crate::runtime::Stop;
+use crate::runtime::{Signals, Stop};
 use crate::seal::Unlocker;
 use crate::secret::Secret;
 use crate::store::{Bucket, RemoteConfig};
@@ -26,6 +26,8 @@ const RCLONE_FILE: &str = "rclone.conf";
 pub struct Frame {
     /// Asked when a signal comes.
     pub stop: Stop,
+    /// The signals, for a verb that has more to do when one comes.
+    pub signals: Signals,
     /// The environment.
     pub environment: Environment,
     /// How progress is shown.

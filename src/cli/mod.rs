@@ -13,6 +13,7 @@ mod ls;
 mod out;
 mod plain;
 mod snapshots;
+mod stay;
 mod sync;
 
 pub use args::Cli;
@@ -21,7 +22,7 @@ use self::args::{Command, Key};
 use self::frame::Frame;
 use crate::config::Environment;
 use crate::fault::{Kind, Report};
-use crate::runtime::{Stop, clock, listen_for_signals};
+use crate::runtime::{clock, listen_for_signals};
 use crate::telemetry::{ProgressMode, moment, start_log};
 use clap::Parser;
 use std::io::Write;
@@ -72,9 +73,10 @@ fn run(cli: Cli) -> Verdict {
         Command::Key(Key::Generate) => return key::generate(),
         _ => {}
     }
-    let frame = Frame { stop: Stop::new(), environment: Environment::of_process(), progress: ProgressMode::choose(cli.log_json) };
-    listen_for_signals(&frame.stop)
+    let signals = listen_for_signals()
         .map_err(|error| Report::new(Kind::Bug, format!("the kernel does not let us listen for signals: {error}")))?;
+    let progress = ProgressMode::choose(cli.log_json);
+    let frame = Frame { stop: signals.stop.clone(), signals, environment: Environment::of_process(), progress };
     let runtime = start_runtime()?;
     let verdict = runtime.block_on(dispatch(&cli.command, &frame));
     // What is left on the blocking pool was given up by its owner: nobody waits for it.

@@ -2,24 +2,26 @@
 
 use super::args::{self, Owners, RemoteToLocalSync, SyncToRemote, TakeoverHow};
 use super::frame::Frame;
+use super::stay;
+use crate::admin::ask_any;
 use crate::config::At;
-use crate::disk::{Skips, Volume};
+use crate::contract::control::{Request, socket_paths};
+use crate::disk::Volume;
 use crate::fault::{Kind, Report};
-use crate::plan::{HoldReason, RestoreAction};
-use crate::push::{self, CaptureOptions, Ending, PlainOptions, Push, push};
-use crate::remote::session::Local;
+use crate::plan::RestoreAction;
+use crate::push::{CaptureOptions, Ending, PlainOptions, Push, PushError, push};
+use crate::remote::session::{Local, SessionError};
 use crate::restore::{self, Restore, restore};
-use crate::store::Requests;
-use crate::telemetry::{Progress, bytes, count, span};
-use crate::tree::{Filter, SkipReason};
+use crate::runtime::limits;
+use crate::telemetry::{Progress, bytes, span};
+use crate::tree::Filter;
 use crate::vault::container::Compression;
 use crate::vault::point::Wanted;
 use crate::vault::writer::Takeover;
 use data_encoding::HEXLOWER;
 
-/// Pushes once.
+/// Pushes once, or stays and pushes again and again.
 pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Report> {
-    args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
@@ -27,9 +29,11 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         tracing::info!("made the bucket of {}", bucket.describe());
     }
     let volume = Volume::open(&args.src)?;
-    let local = Local::open(volume, args.state.state_dir.as_deref())?;
-    let place = bucket.describe();
-    let progress = Progress::start("push", frame.progress);
+    let local = match Local::open(volume, args.state.state_dir.as_deref()) {
+        Err(error) if error.is_busy() && !args.sidecar.stays() && !args.dry_run => return ask_sidecar(args, frame, error).await,
+        local => local?,
+    };
+    let progress = if args.sidecar.stays() { Progress::quiet() } else { Progress::start("push", frame.progress) };
     let request = Push {
         bucket,
         unlocker,
@@ -51,96 +55,38 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         takeover: takeover(&args.takeover),
         pod: frame.pod(),
         watch: None,
+        single_key: args.single_key,
         progress: progress.clone(),
     };
+    if args.sidecar.stays() {
+        return stay::stay(request, args, frame).await;
+    }
+    let place = request.bucket.describe();
     let pushed = push(&request, &frame.stop).await;
     progress.finish();
     let outcome = pushed?;
-    say_pushed(&outcome, &place);
-    if outcome.new_vault && !args.single_key {
-        tracing::warn!(
-            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
-        );
-    }
+    outcome.say(&place);
     Ok(match outcome.ending() {
         Ending::Complete => 0,
         Ending::Partial(kind) => kind.exit_code(),
     })
 }
 
-fn say_pushed(outcome: &push::Outcome, place: &str) {
-    say_skips(&outcome.skips);
-    if let Some(held) = outcome.held {
-        let hash = HEXLOWER.encode(&held.hash);
-        let why = match held.reason {
-            HoldReason::Fuse => format!("more than the fuse lets through; if they are meant: --allow-deletes {hash}"),
-            HoldReason::PartialListing => "the volume could not be listed whole".to_string(),
-            HoldReason::NotWanted => "--no-delete".to_string(),
-        };
-        tracing::warn!(deletes_held = held.count, "{} held back: {why}", count(held.count, "delete"));
-        if held.replacing > 0 {
-            tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
+/// Beside a running sidecar, a push is a wish: the sidecar makes one pass over everything and tells what came of it.
+async fn ask_sidecar(args: &SyncToRemote, frame: &Frame, busy: SessionError) -> Result<u8, Report> {
+    let paths = socket_paths(args.sidecar.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
+    match frame.stop.or(ask_any(&paths, &Request::Pass, limits::PASS_WAIT)).await {
+        Ok(Ok(reply)) if reply.exit == 0 => {
+            tracing::info!("the sidecar of this directory made the push: {}", reply.message);
+            Ok(0)
         }
-    }
-    if outcome.edited > 0 {
-        tracing::warn!(
-            objects = outcome.edited,
-            "changed at the remote by another program: they stay, and so do the local files; `remote-to-local-sync` takes them over"
-        );
-    }
-    if outcome.conflicts > 0 {
-        tracing::warn!(
-            files = outcome.conflicts,
-            "not stored, because another program's object has their name; -f replaces it, `remote-to-local-sync` takes it over"
-        );
-    }
-    if outcome.foreign > 0 {
-        tracing::info!(objects = outcome.foreign, "of other programs; left alone unless --delete-foreign");
-    }
-    let word = match (outcome.dry_run, outcome.published, outcome.ending()) {
-        (true, ..) => "dry run: would push",
-        (_, true, Ending::Complete) => "pushed",
-        (_, true, Ending::Partial(_)) => "pushed in part",
-        (_, false, Ending::Complete) => "nothing changed",
-        (_, false, Ending::Partial(_)) => "nothing pushed; something was left out",
-    };
-    tracing::info!(
-        commit = outcome.commit,
-        added = outcome.added,
-        changed = outcome.changed,
-        deleted = outcome.deleted,
-        entries = outcome.entries,
-        total = %bytes(outcome.bytes_total),
-        new = %bytes(outcome.bytes_new),
-        requests = total(&outcome.requests),
-        up = %bytes(outcome.requests.bytes_up),
-        took = %span(outcome.elapsed),
-        "{word} to {place}"
-    );
-}
-
-fn total(requests: &Requests) -> u64 {
-    requests.get + requests.put + requests.list + requests.head + requests.delete + requests.other
-}
-
-fn say_skips(skips: &Skips) {
-    for skip in skips.named() {
-        let path = skip.path.as_ref().map_or_else(|| ".".to_string(), ToString::to_string);
-        let detail = skip.detail.as_deref().unwrap_or_default();
-        tracing::warn!(%path, detail, "left out: {}", reason(skip.reason));
-    }
-    for (why, number) in skips.counts() {
-        tracing::warn!(count = number, "left out because {}", reason(why));
-    }
-}
-
-fn reason(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Unreadable => "it cannot be read",
-        SkipReason::Special => "sockets and devices are not stored",
-        SkipReason::OtherMount => "another file system is mounted there",
-        SkipReason::Unstable => "it kept changing while it was read: its previous version stays",
-        SkipReason::TooLong => "its name, path or size is beyond what is stored",
+        Ok(Ok(reply)) => {
+            tracing::error!("the sidecar of this directory made the push: {}", reply.message);
+            Ok(reply.exit)
+        }
+        Ok(Err(error)) if error.is_nobody() => Err(busy.into()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(stopped) => Err(PushError::from(stopped).into()),
     }
 }
 
@@ -176,7 +122,7 @@ pub fn wanted(at: &At) -> Wanted {
 
 /// Restores once.
 pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Result<u8, Report> {
-    args.former.warnings().iter().for_each(|warning| tracing::warn!("{warning}"));
+    args.former.warning().iter().for_each(|warning| tracing::warn!("{warning}"));
     let filter = filter(&args.paths)?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.src)?;
     let crypt = frame.crypt(&args.access, &args.src, unlocker.as_ref())?;
@@ -235,7 +181,7 @@ fn say_restored(outcome: &restore::Outcome, place: &str) {
         removed = outcome.removed,
         local_changes = outcome.local_changes,
         written = %bytes(outcome.bytes),
-        requests = total(&outcome.requests),
+        requests = outcome.requests.all(),
         down = %bytes(outcome.requests.bytes_down),
         took = %span(outcome.elapsed),
         "{word} from {place}"

@@ -7,6 +7,7 @@
 mod at;
 mod check;
 mod environment;
+mod heartbeat;
 mod local;
 mod mistakes;
 mod raw;
@@ -20,9 +21,10 @@ mod words;
 
 pub use at::{At, AtError, parse_at};
 pub use environment::Environment;
+pub use heartbeat::read_heartbeat;
 pub use local::is_same_path;
 pub use mistakes::{ConfigError, Mistake};
 pub use rclone_crypt::{RcloneCryptOptions, names_rclone_crypt, read_encrypted_path, read_rclone_crypt};
 pub use remote::{RemoteOptions, read_remote};
 pub use unlock::{KeySource, Unlock, read_new_key, read_unlock};
-pub use words::{WordError, parse_boolean, parse_span};
+pub use words::{WordError, parse_boolean, parse_listen, parse_span};

@@ -1,5 +1,6 @@
 //! The small languages of values: booleans and durations.
 
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// A value that is not understood; the message names the accepted forms.
@@ -17,6 +18,15 @@ pub fn parse_boolean(text: &str) -> Result<bool, WordError> {
         "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
         _ => Err(WordError { expected: "true or false (also 1/0, yes/no, y/n)" }),
     }
+}
+
+/// An address to listen on: `0.0.0.0:9327`, `[::1]:9327`, or for every address of the machine `:9327` or `9327`.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, WordError> {
+    let text = text.trim();
+    let everywhere =
+        text.strip_prefix(':').unwrap_or(text).parse().map(|port| (IpAddr::from(Ipv6Addr::UNSPECIFIED), port).into());
+    let expected = "an address and a port such as 0.0.0.0:9327 or :9327";
+    everywhere.or_else(|_| text.parse()).map_err(|_| WordError { expected })
 }
 
 /// A duration of whole units: `500ms`, `20s`, `2m`, `1h`, `7d`, and sums such as `1h30m`. `0` needs no unit.
@@ -51,7 +61,7 @@ fn span(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse_boolean, parse_span};
+    use super::{parse_boolean, parse_listen, parse_span};
     use std::time::Duration;
 
     #[test]
@@ -74,6 +84,22 @@ mod tests {
         }
         for text in ["", "20", "s", "2x", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615d", "1h 2m"] {
             assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_on_may_leave_the_host_out() {
+        for (text, address) in [
+            (":9327", "[::]:9327"),
+            (" 9327 ", "[::]:9327"),
+            ("0", "[::]:0"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(parse_listen(text).unwrap().to_string(), address, "{text}");
+        }
+        for text in ["", ":", "localhost:80", "127.0.0.1", ":65536", "::", "1.2.3.4:", "-1"] {
+            assert!(parse_listen(text).is_err(), "{text}");
         }
     }
 }

@@ -27,10 +27,12 @@ pub const NEW_ENCRYPTED_PREFIX: &str = "NEW_ENCRYPTED_";
 pub const STATE_DIR: &str = "STATE_DIR";
 /// Where the control socket of a sidecar lies.
 pub const VSC_SOCKET: &str = "VSC_SOCKET";
-/// A URL that is asked for after each complete pass; whoever knows it can fake the news, so it is a secret.
-pub const HEARTBEAT_URL: &str = "HEARTBEAT_URL";
-/// A file that holds that URL.
-pub const HEARTBEAT_URL_FILE: &str = "HEARTBEAT_URL_FILE";
+/// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
+pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// The Pod's grace period, which only the Pod's author knows.
+pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
+/// Where probes and Prometheus are answered.
+pub const VSC_HEALTH_ADDR: &str = "VSC_HEALTH_ADDR";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.

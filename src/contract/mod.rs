@@ -1,6 +1,7 @@
-//! The names on which two processes agree: whoever writes a Pod's containers and the program that runs in them. Pure:
-//! tables and constants, nothing that reads.
+//! The names on which several parties agree: whoever writes a Pod's containers and the program that runs in them, and the
+//! layouts that one remote may hold. Pure: tables and constants, nothing that reads.
 
 pub mod control;
 pub mod env;
+pub mod layouts;
 pub mod remotes;

@@ -6,6 +6,7 @@
 //! number of files. It decides nothing: what should be pushed, placed or removed is decided above.
 
 mod error;
+mod message;
 mod metadata;
 mod names;
 mod place;
@@ -25,6 +26,7 @@ mod watch;
 mod xattr;
 
 pub use error::{DiskError, Facts};
+pub use message::write_message;
 pub use metadata::PlaceSkips;
 pub use names::{NameSorter, SortedNames};
 pub use place::{PlaceOptions, Placer};

@@ -42,6 +42,13 @@ impl Report {
 
 impl<F: Fault> From<F> for Report {
     fn from(fault: F) -> Report {
+        Report::of(&fault)
+    }
+}
+
+impl Report {
+    /// What an error tells.
+    pub fn of(fault: &impl Fault) -> Report {
         let mut causes: Vec<String> = Vec::new();
         let message = fault.to_string();
         let mut next = fault.source();

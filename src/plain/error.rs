@@ -1,5 +1,6 @@
 //! What can go wrong with the plain layout.
 
+use crate::contract::layouts::PLAIN_FOLDER;
 use crate::fault::{Fault, Kind};
 use crate::runtime::Stopped;
 use crate::store::StoreError;
@@ -75,11 +76,10 @@ impl Fault for PlainError {
                 "set ENCRYPTED_PASSWORD (or ENCRYPTED_PASSWORD_FILE) to its key; for an unencrypted copy name another path"
                     .into(),
             ),
-            PlainError::Damaged { .. } => Some(
-                "the objects themselves are untouched: remove the folder .svault-plain/meta at the remote, and a restore takes \
+            PlainError::Damaged { .. } => Some(format!(
+                "the objects themselves are untouched: remove the folder {PLAIN_FOLDER}/meta at the remote, and a restore takes \
                  every object as a plain file, with default modes"
-                    .into(),
-            ),
+            )),
             PlainError::TooNew { .. } => Some("use the newer program that wrote it".into()),
             PlainError::Fenced { .. } => Some("two writers share one remote path: give each its own, or stop one".into()),
             PlainError::Io(_) => Some("check the space and rights of the state directory (--state-dir)".into()),

@@ -3,7 +3,7 @@
 use super::error::PlainError;
 use super::line::Line;
 use super::manifest::{Header, LineReader, LineWriter, Overlay, VERSION};
-use super::names::RESERVED;
+use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
 use crate::store::{Bucket, Create, StoreError, Tries, part_bytes};
 use crate::tree::{RelPath, Timestamp};
@@ -13,8 +13,6 @@ use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use tempfile::SpooledTempFile;
 
-/// What an encrypted vault keeps at its root.
-const VAULT_MARK: &str = "vault.json";
 const DELTA: &str = ".delta.jsonl.zst";
 const BASE: &str = ".base.jsonl.zst";
 
@@ -45,9 +43,9 @@ pub type State = Overlay<SpooledTempFile, Cursor<Vec<u8>>>;
 /// Looks what lies at the remote: three requests side by side, and one for the newest entry. Without any entry the
 /// remote may still hold objects.
 pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
-    let (meta, claims) = (format!("{RESERVED}/meta"), format!("{RESERVED}/claim"));
+    let (meta, claims) = (format!("{PLAIN_FOLDER}/meta"), format!("{PLAIN_FOLDER}/claim"));
     let (vault, listed, claim) =
-        futures::join!(bucket.get(stop, VAULT_MARK, None), bucket.list(stop, &meta), bucket.first(stop, &claims));
+        futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.list(stop, &meta), bucket.first(stop, &claims));
     match vault {
         Ok(_) => return Err(PlainError::IsVault { place: bucket.describe() }),
         Err(error) if error.is_not_found() => {}
@@ -103,7 +101,7 @@ impl Log {
         let Some(head) = &self.head else { return Ok(Overlay::new(None, None)) };
         let mut old = None;
         if let Some(base) = &head.header.base {
-            let key = format!("{RESERVED}/meta/{}", base.name);
+            let key = format!("{PLAIN_FOLDER}/meta/{}", base.name);
             let reader = LineReader::open(download(bucket, &key, spill, stop).await?, &key)?;
             if reader.header().seq != base.seq {
                 return Err(PlainError::damaged(key, "it says that it is of another entry"));
@@ -119,7 +117,7 @@ impl Log {
                 tail.insert(line.path.clone(), line);
             }
         }
-        let mut newer = LineWriter::start(Vec::new(), &head.header, false)?;
+        let mut newer = LineWriter::published(Vec::new(), &head.header)?;
         tail.values().try_for_each(|line| newer.push(line))?;
         let newer = LineReader::open(Cursor::new(newer.finish()?), "the newer lines")?;
         Ok(Overlay::new(old, Some(newer)))
@@ -129,7 +127,7 @@ impl Log {
     pub async fn clean(&self, bucket: &Bucket, stop: &Stop) {
         let Some(base) = self.head.as_ref().and_then(|head| head.header.base.as_ref()) else { return };
         let old = |name: &&String| number(name.get(..16).unwrap_or_default()).is_some_and(|seq| seq < base.seq);
-        let keys: Vec<String> = self.names.iter().filter(old).map(|name| format!("{RESERVED}/meta/{name}")).collect();
+        let keys: Vec<String> = self.names.iter().filter(old).map(|name| format!("{PLAIN_FOLDER}/meta/{name}")).collect();
         if let Err(error) = bucket.delete_all(stop, &keys).await {
             tracing::debug!(%error, "old entries of the manifest stay");
         }
@@ -166,7 +164,7 @@ pub async fn put_base(bucket: &Bucket, header: &Header, mut file: SpooledTempFil
     let size = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(0))?;
     let part = part_bytes(size);
-    let mut upload = bucket.upload(&format!("{RESERVED}/meta/{name}"), wall_time(), part).await?;
+    let mut upload = bucket.upload(&format!("{PLAIN_FOLDER}/meta/{name}"), wall_time(), part).await?;
     let mut left = size;
     while left > 0 {
         let mut piece = vec![0; usize::try_from(left.min(part as u64)).unwrap_or(part)];
@@ -211,7 +209,7 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
     let mut epoch = above;
     for _ in 0..limits::CLAIM_TRIES {
         epoch += 1;
-        let key = format!("{RESERVED}/claim/{}.json", inverted(epoch));
+        let key = format!("{PLAIN_FOLDER}/claim/{}.json", inverted(epoch));
         let body = serde_json::json!({ "version": VERSION, "pod": pod, "time_ms": clock::wall_ms() }).to_string();
         match bucket.create(stop, &key, Bytes::from(body.clone())).await {
             Ok(Create::New) => return Ok(epoch),
@@ -228,7 +226,7 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
 }
 
 fn delta_key(seq: u64) -> String {
-    format!("{RESERVED}/meta/{}{DELTA}", inverted(seq))
+    format!("{PLAIN_FOLDER}/meta/{}{DELTA}", inverted(seq))
 }
 
 /// Counts down, so that the newest name is the first of a listing.

@@ -2,8 +2,9 @@
 
 use super::error::PlainError;
 use super::line::{Line, parse_line, put_line};
+use crate::runtime::clock;
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, IntoInnerError, Read, Write};
 use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
@@ -16,7 +17,7 @@ const WINDOW_LOG: u32 = 23;
 const LEVEL: i32 = 1;
 
 /// What a manifest is of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// The version of the layout.
     pub version: u32,
@@ -47,6 +48,21 @@ pub struct Header {
     pub bytes: u64,
 }
 
+impl Header {
+    /// Of what this program writes now, after the entry `seq` with this id; totals are not counted yet.
+    pub fn new(seq: u64, id: &str, pod: &str) -> Header {
+        Header {
+            version: VERSION,
+            seq,
+            id: id.to_owned(),
+            pod: pod.to_owned(),
+            time_ms: clock::wall_ms(),
+            released: true,
+            ..Header::default()
+        }
+    }
+}
+
 /// A base and where its number stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
@@ -65,14 +81,19 @@ struct End {
 /// Writes a manifest.
 pub struct LineWriter<W: Write> {
     out: Encoder<'static, W>,
+    /// Lines keep what only the local index says.
     local: bool,
     buffer: Vec<u8>,
     lines: u64,
 }
 
 impl<W: Write> LineWriter<W> {
-    /// Starts with the header. With `local` the lines keep what only the local index says.
-    pub fn start(out: W, header: &Header, local: bool) -> Result<LineWriter<W>, PlainError> {
+    /// Starts what others read.
+    pub fn published(out: W, header: &Header) -> Result<LineWriter<W>, PlainError> {
+        LineWriter::start(out, header, false)
+    }
+
+    fn start(out: W, header: &Header, local: bool) -> Result<LineWriter<W>, PlainError> {
         let mut out = Encoder::new(out, LEVEL)?;
         let mut buffer = serde_json::to_vec(header).map_err(std::io::Error::other)?;
         buffer.push(b'\n');
@@ -88,17 +109,24 @@ impl<W: Write> LineWriter<W> {
         Ok(self.out.write_all(&self.buffer)?)
     }
 
-    /// Lines so far.
-    pub fn lines(&self) -> u64 {
-        self.lines
-    }
-
     /// Writes the end; gives the destination back.
     pub fn finish(mut self) -> Result<W, PlainError> {
         let mut end = serde_json::to_vec(&End { end: self.lines }).map_err(std::io::Error::other)?;
         end.push(b'\n');
         self.out.write_all(&end)?;
         Ok(self.out.finish()?)
+    }
+}
+
+impl<W: Write> LineWriter<BufWriter<W>> {
+    /// Starts a local file: its lines keep what only the local index says.
+    pub fn local(file: W, header: &Header) -> Result<LineWriter<BufWriter<W>>, PlainError> {
+        LineWriter::start(BufWriter::new(file), header, true)
+    }
+
+    /// Writes the end of a local file; gives the file back.
+    pub fn finish_local(self) -> Result<W, PlainError> {
+        Ok(self.finish()?.into_inner().map_err(IntoInnerError::into_error)?)
     }
 }
 
@@ -118,21 +146,9 @@ impl<R: Read> LineReader<R> {
     pub fn open(input: R, object: &str) -> Result<LineReader<R>, PlainError> {
         let mut decoder = Decoder::new(input).map_err(|error| PlainError::damaged(object, error.to_string()))?;
         decoder.window_log_max(WINDOW_LOG).map_err(|error| PlainError::damaged(object, error.to_string()))?;
-        let header = Header {
-            version: 0,
-            seq: 0,
-            id: String::new(),
-            base: None,
-            pod: String::new(),
-            time_ms: 0,
-            released: false,
-            files: 0,
-            dirs: 0,
-            bytes: 0,
-        };
         let mut reader = LineReader {
             input: BufReader::with_capacity(64 << 10, decoder),
-            header,
+            header: Header::default(),
             object: object.to_owned(),
             buffer: Vec::new(),
             previous: None,
@@ -233,22 +249,11 @@ mod tests {
     use crate::tree::{RelPath, Timestamp};
 
     fn header() -> Header {
-        Header {
-            version: VERSION,
-            seq: 3,
-            id: "i".into(),
-            base: None,
-            pod: "p".into(),
-            time_ms: 1,
-            released: true,
-            files: 2,
-            dirs: 0,
-            bytes: 9,
-        }
+        Header { time_ms: 1, files: 2, bytes: 9, ..Header::new(3, "i", "p") }
     }
 
     fn written(names: &[&str], size: u64) -> Vec<u8> {
-        let mut writer = LineWriter::start(Vec::new(), &header(), true).unwrap();
+        let mut writer = LineWriter::published(Vec::new(), &header()).unwrap();
         for name in names {
             let path = RelPath::new(*name).unwrap();
             writer.push(&Line::foreign(path, size, Mark("m".into()), Timestamp::default())).unwrap();

@@ -1,12 +1,10 @@
 //! Which key a path has.
 
+use crate::contract::layouts::PLAIN_FOLDER;
 use crate::seal::FileDigest;
 use crate::store::Bucket;
 use crate::tree::RelPath;
 use data_encoding::HEXLOWER;
-
-/// Everything below a folder of this name is ours, or another remote's that lies further down.
-pub const RESERVED: &str = ".svault-plain";
 
 /// The key of a file's object: the path itself where the store takes it unchanged, else a name made from its digest.
 pub fn key_of(bucket: &Bucket, path: &RelPath) -> String {
@@ -17,13 +15,13 @@ pub fn key_of(bucket: &Bucket, path: &RelPath) -> String {
 }
 
 fn raw_key(path: &RelPath) -> String {
-    format!("{RESERVED}/raw/{}", HEXLOWER.encode(&FileDigest::of(path.as_bytes()).0))
+    format!("{PLAIN_FOLDER}/raw/{}", HEXLOWER.encode(&FileDigest::of(path.as_bytes()).0))
 }
 
 /// Whether a key is that of a manifest's folder or lies in one: ours, or that of a remote further down. A restore would
 /// else make files of the manifest, and a push from there would send them back when they are out of date.
 pub fn is_reserved(key: &str) -> bool {
-    key.split('/').any(|name| name == RESERVED)
+    key.split('/').any(|name| name == PLAIN_FOLDER)
 }
 
 /// The path of an object that another program may have made; `None` when no file can have that name.

@@ -13,15 +13,18 @@ mod error;
 mod extent;
 mod merge;
 mod outcome;
+mod pending;
 mod pipeline;
 mod plain;
 mod rescue;
+mod say;
 mod sealed;
 mod spool;
 
 pub use capture::CaptureOptions;
 pub use error::PushError;
 pub use outcome::{Ending, Held, Outcome};
+pub use pending::{Pending, pending};
 pub use plain::PlainOptions;
 pub use rescue::Rescue;
 
@@ -61,6 +64,8 @@ pub struct Push<'a> {
     pub takeover: Takeover,
     /// This Pod or host, for the log.
     pub pod: String,
+    /// Do not warn that only one key opens a new vault.
+    pub single_key: bool,
     /// Listens to each directory that a walk enters.
     pub watch: Option<Watch>,
     /// Bars.
@@ -99,6 +104,11 @@ impl<'a> Pusher<'a> {
     /// Nothing is asked of the remote before the first pass.
     pub fn new(request: &'a Push<'a>) -> Pusher<'a> {
         Pusher { request, session: None }
+    }
+
+    /// The epoch in which this process may write; `None` without the right to, and in the plain layout, which has none.
+    pub fn epoch(&self) -> Option<u32> {
+        self.session.as_ref().and_then(sealed::Session::epoch)
     }
 
     /// One pass. After one that failed, the next begins by finding out anew what lies at the remote.

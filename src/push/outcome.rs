@@ -26,8 +26,6 @@ pub struct Outcome {
     pub commit: u64,
     /// Whether a commit was made by this push.
     pub published: bool,
-    /// Whether this push made the vault: one key opens it.
-    pub new_vault: bool,
     /// Entries that are new at the remote.
     pub added: u64,
     /// Entries whose content or metadata changed.

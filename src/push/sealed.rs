@@ -48,12 +48,21 @@ pub async fn push(
         },
     };
     let outcome = session.pass(request, pass, stop).await?;
-    let new_vault = std::mem::take(&mut session.new_vault);
+    if std::mem::take(&mut session.new_vault) && !request.single_key {
+        tracing::warn!(
+            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
+        );
+    }
     *kept = Some(session);
-    Ok(Outcome { new_vault, ..outcome })
+    Ok(outcome)
 }
 
 impl Session {
+    /// The epoch of the right to write, once it was taken.
+    pub fn epoch(&self) -> Option<u32> {
+        self.writer.as_ref().map(|writer| writer.claim.epoch)
+    }
+
     /// Finds out what lies at the remote; a vault is made where there is none. `None`: a dry run on an empty remote.
     async fn open(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<Option<Session>, PushError> {
         let (vault, newest, probed) = match open(&request.bucket, unlocker, stop).await? {

@@ -93,9 +93,11 @@ impl PlainMemory {
         self.state.create_file(name)
     }
 
-    /// A temporary file made by [`PlainMemory::scratch`], from its beginning.
-    pub fn reread(&self, name: &str) -> Result<Option<StateFile>, DiskError> {
-        self.state.open_file(name)
+    /// A file that this pass has written, from its beginning; `what` is its name in messages.
+    pub fn reread(&self, name: &str, what: &str) -> Result<LineReader<StateFile>, PlainStateError> {
+        let file = self.state.open_file(name)?;
+        let file = file.ok_or_else(|| PlainError::Io(std::io::Error::other(format!("{what}: the file is missing"))))?;
+        Ok(LineReader::open(file, what)?)
     }
 
     /// The paths that a broken-off pass may have sent. Without the list, what it sent and no entry names counts as

@@ -46,6 +46,13 @@ pub enum SessionError {
     Index(#[from] IndexError),
 }
 
+impl SessionError {
+    /// Whether another process works on the volume.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, SessionError::Disk(DiskError::Busy { .. }))
+    }
+}
+
 impl From<StoreError> for SessionError {
     fn from(error: StoreError) -> SessionError {
         SessionError::Vault(VaultError::Store(error))
@@ -227,7 +234,7 @@ impl Memory {
         if let Some(fencing) = self.probed.or_else(|| self.receipt.as_ref().and_then(Receipt::fencing)) {
             return Ok(fencing);
         }
-        let key = crate::vault::open::CONFIG_KEY;
+        let key = crate::contract::layouts::VAULT_CONFIG;
         let bytes: Bytes = self.vault.bucket.get(stop, key, None).await?;
         Ok(recheck(&self.vault.bucket, stop, key, bytes).await?)
     }

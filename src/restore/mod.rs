@@ -11,12 +11,14 @@ mod pipeline;
 mod plain;
 mod recorded;
 mod survey;
+mod terms;
 
 pub use outcome::Outcome;
 
 use self::pipeline::{Filler, stamp};
 use self::recorded::count_local_changes;
 use self::survey::{Survey, Surveyor};
+use self::terms::Terms;
 use crate::disk::{DiskError, PlaceOptions, Placer, Scan, ScanOptions, Volume, forbidden_root};
 use crate::fault::{Fault, Kind};
 use crate::plain::error::PlainError;
@@ -410,15 +412,8 @@ async fn survey(
         Some(receipt) => memory.index(receipt.tree_seq)?,
         None => None,
     };
-    let surveyor = Surveyor {
-        vault: memory.vault.clone(),
-        volume: local.volume.clone(),
-        filter: request.filter.clone(),
-        action: plan.action,
-        fresh: plan.fresh,
-        removing: plan.action.removes(request.delete, request.adopt),
-        stop: stop.clone(),
-    };
+    let terms = Terms::new(request, local, plan.action, plan.fresh, stop);
+    let surveyor = Surveyor { vault: memory.vault.clone(), terms };
     let spill = local.spill();
     compute("compare the trees", move || surveyor.run(tree, scan, old, &spill)).await
 }

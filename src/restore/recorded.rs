@@ -4,7 +4,7 @@ use super::RestoreError;
 use crate::disk::{Scan, StateFile};
 use crate::plain::line::Line;
 use crate::plain::manifest::LineReader;
-use crate::plan::{Known, RestoreAction, Side, Verdict, judge, side};
+use crate::plan::{Known, Side, Verdict, judge, side};
 use crate::remote::LocalIndex;
 use crate::runtime::{Stop, compute};
 use crate::tree::{FileType, Found, RelPath};
@@ -117,15 +117,9 @@ pub fn is_as_recorded(found: &Found, before: &impl Recorded) -> bool {
     })
 }
 
-/// Whether a local entry that is not wanted goes. A restore that continues an interrupted one takes only what came from
-/// the remote and nobody has changed since: the rest was made meanwhile.
-pub fn is_to_go(action: RestoreAction, found: &Found, before: Option<&impl Recorded>) -> bool {
-    action != RestoreAction::Continue || before.is_some_and(|before| was_ours(found, before))
-}
-
 /// Whether a local entry came from the remote and nobody has changed it since. A directory's times move with its content,
 /// and one that holds anything else is not removed.
-fn was_ours(found: &Found, before: &impl Recorded) -> bool {
+pub fn was_ours(found: &Found, before: &impl Recorded) -> bool {
     let was_directory = before.known().is_some_and(|known| known.file_type == FileType::Directory);
     (found.file_type == FileType::Directory && was_directory) || is_as_recorded(found, before)
 }

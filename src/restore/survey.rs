@@ -2,12 +2,14 @@
 
 use super::RestoreError;
 use super::findings::{Cost, Findings};
-use super::recorded::{Index, OldIndex, is_as_recorded, is_to_go, next_found};
-use crate::disk::{Scan, Spool, SpoolReader, Volume, stamp_of};
+use super::recorded::{OldIndex, is_as_recorded, next_found};
+use super::terms::Terms;
+use crate::disk::{Scan, Spool, SpoolReader, stamp_of};
 use crate::plan::{RestoreAction, Side, side};
-use crate::runtime::{Stop, limits, wait_blocking};
+use crate::remote::LocalIndex;
+use crate::runtime::{limits, wait_blocking};
 use crate::seal::{ContentId, ShortId};
-use crate::tree::{FileType, Filter, Found};
+use crate::tree::{FileType, Found};
 use crate::vault::directory::State;
 use crate::vault::entry::{Content, Entry, Node, blocks_of};
 use crate::vault::index::{IndexError, Indexed, LocalStamp, put_indexed, read_indexed};
@@ -30,7 +32,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// As a byte of a temporary file.
+    /// The step that was written as this byte.
     pub fn of_byte(byte: u8) -> Option<Step> {
         [Step::Place, Step::Adjust, Step::Keep].into_iter().find(|step| *step as u8 == byte)
     }
@@ -79,18 +81,8 @@ pub struct Survey {
 pub struct Surveyor {
     /// The vault.
     pub vault: Vault,
-    /// The volume.
-    pub volume: Volume,
-    /// Which paths take part.
-    pub filter: Filter,
-    /// Why we restore.
-    pub action: RestoreAction,
-    /// All in the volume is a restore's: files are replaced in place.
-    pub fresh: bool,
-    /// Local entries that are not wanted are removed.
-    pub removing: bool,
-    /// Asked to stop.
-    pub stop: Stop,
+    /// By what.
+    pub terms: Terms,
 }
 
 impl Surveyor {
@@ -99,7 +91,7 @@ impl Surveyor {
         self,
         mut tree: TreeReader,
         mut scan: Option<Scan>,
-        index: Option<impl Index<Line = Indexed>>,
+        index: Option<LocalIndex>,
         spill: &Path,
     ) -> Result<Survey, RestoreError> {
         let mut survey = Survey { steps: Steps(Spool::new(spill)), state: State::default(), findings: Findings::default() };
@@ -109,23 +101,23 @@ impl Surveyor {
         let mut wanted = wait_blocking(tree.next())?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
-            self.stop.check()?;
+            self.terms.stop.check()?;
             let here = if side == Side::Left { None } else { found.take() };
             if side == Side::Right {
                 if let Some(here) = here {
                     survey.findings.local += 1;
                     let before = old.at(&here.path)?;
-                    if self.removing && is_to_go(self.action, &here, before) {
+                    if self.terms.removes(&here, before) {
                         survey.findings.remove(here);
                     }
                 }
             } else if let Some(entry) = wanted.take() {
                 tally.add(self.vault.keys(), &entry);
                 survey.findings.local += u64::from(here.is_some());
-                if self.filter.admits(&entry.path) {
+                if self.terms.filter.admits(&entry.path) {
                     let before = old.at(&entry.path)?;
                     let first = entry.extra.hard_link.is_none_or(|group| groups.insert(group));
-                    let cost = if first { cost(&entry.node) } else { Cost::default() };
+                    let cost = if first { cost_of(&entry.node) } else { Cost::default() };
                     self.step(entry, here, before, cost, &mut survey)?;
                 }
                 wanted = wait_blocking(tree.next())?;
@@ -151,7 +143,7 @@ impl Surveyor {
             None => (Step::Place, None, Vec::new()),
             Some(found) => self.compare(&entry, found, before)?,
         };
-        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.terms.fresh));
         Ok(survey.steps.push(step, &Indexed { entry, stamp, blocks })?)
     }
 
@@ -163,7 +155,7 @@ impl Surveyor {
         found: &Found,
         before: Option<&Indexed>,
     ) -> Result<(Step, Option<LocalStamp>, Vec<ContentId>), RestoreError> {
-        if self.action == RestoreAction::Merge {
+        if self.terms.action == RestoreAction::Merge {
             return Ok((Step::Keep, None, Vec::new()));
         }
         if let Some(before) = before
@@ -184,7 +176,7 @@ impl Surveyor {
 
     /// Whether the local file's bytes are the wanted ones. A file that changes while it is read is not.
     fn has_content(&self, found: &Found, size: u64, hash: &ShortId, content: &Content) -> Result<bool, RestoreError> {
-        let Ok(file) = self.volume.open_file(&found.path) else { return Ok(false) };
+        let Ok(file) = self.terms.volume.open_file(&found.path) else { return Ok(false) };
         let keys = self.vault.keys();
         let log2 = match content {
             Content::Blocks { log2_block, .. } => Some(*log2_block),
@@ -196,7 +188,7 @@ impl Surveyor {
         let mut at = 0;
         let mut whole = keys.content_id(&[]);
         while at < size {
-            self.stop.check()?;
+            self.terms.stop.check()?;
             let length = portion.min(size - at) as usize;
             if file.read_at(&mut buffer[..length], at)? != length {
                 return Ok(false);
@@ -214,7 +206,7 @@ impl Surveyor {
 }
 
 /// What is written of a file: not its holes.
-fn cost(node: &Node) -> Cost {
+fn cost_of(node: &Node) -> Cost {
     let bytes = match node {
         Node::File { size, content: Content::Blocks { log2_block, runs }, .. } => {
             let holes = blocks_of(runs).iter().filter(|block| block.is_none()).count() as u64;

@@ -77,6 +77,28 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
 pub const OVERLAY_ENTRIES: usize = 4096;
 /// Identities of a large file's blocks take room like entries: this many like one.
 pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
+/// A pass that waits for quiet begins at last after this many times the wait.
+pub const DEBOUNCE_PATIENCE: u32 = 10;
+/// The pause after a pass that left something to do; doubled up to [`PASS_PAUSE_MAX`].
+pub const PASS_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause: a remote that comes back is noticed within this time.
+pub const PASS_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Kept of a grace period for saying how it ended.
+pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
+/// However little of a grace period is left, the last pass gets this: the kubelet leaves at least two seconds.
+pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
+/// What is left for the last pass after a second signal.
+pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// Between two tries of the last pass.
+pub const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Whoever asks a sidecar for a pass waits this long for its end: a first push may take hours.
+pub const PASS_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Quiet for this long, a volume counts as left alone by its application.
+pub const QUIET: Duration = Duration::from_secs(2);
+/// Between two signs of life of the loop.
+pub const BEAT: Duration = Duration::from_secs(5);
+/// While a schedule by the wall clock is waited for, the clock is looked at this often: it may be set.
+pub const WALL_LOOK: Duration = Duration::from_secs(30);
 /// Recently stored contents remembered for de-duplication.
 pub const DEDUP_ENTRIES: usize = 32 * 1024;
 /// Reads of one file that keeps changing, before its previous version is kept.
@@ -144,6 +166,10 @@ pub const WHOLE_BODY_BYTES: usize = 256 << 20;
 pub const FILES_IN_FLIGHT: usize = 32;
 /// Bytes that files of the plain layout hold at once while they are on their way.
 pub const FILES_BYTES: usize = 24 << 20;
+/// Objects deleted with one request: S3 takes no more.
+pub const DELETES: usize = 1000;
+/// With more lines than this an entry of the manifest comes with a base instead: bounds the memory of both sides.
+pub const MANIFEST_DELTA_LINES: u64 = 32 << 10;
 /// A base of the manifest is written when this many deltas follow the last one.
 pub const MANIFEST_DELTAS: u64 = 64;
 /// A base of the manifest is also written when the deltas after the last one hold this much.

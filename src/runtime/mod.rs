@@ -6,6 +6,6 @@ mod retry;
 mod shutdown;
 mod tasks;
 
-pub use retry::Backoff;
-pub use shutdown::{Stop, Stopped, listen_for_signals};
+pub use retry::{Backoff, random_share};
+pub use shutdown::{Signals, Stop, Stopped, listen_for_signals};
 pub use tasks::{Closed, OrderedReceiver, OrderedSender, Tasks, compute, ordered, wait_blocking};

@@ -26,7 +26,7 @@ impl Backoff {
 }
 
 /// A number in 0.0..1.0; not for secrets.
-fn random_share() -> f64 {
+pub fn random_share() -> f64 {
     let mut bytes = [0u8; 4];
     // Without randomness the wait is merely not spread.
     let _ = getrandom::fill(&mut bytes);

@@ -2,7 +2,7 @@
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 /// Says whether the process was asked to stop. Cheap to clone; clones share one wish.
@@ -52,19 +52,39 @@ impl Stop {
     }
 }
 
-/// SIGTERM and SIGINT ask; a second signal ends the process at once with exit code 9 (what is committed is safe, and
-/// the next run continues).
-pub fn listen_for_signals(stop: &Stop) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
-    let stop = stop.clone();
-    let seen = Arc::new(AtomicUsize::new(0));
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            if seen.fetch_add(1, Ordering::SeqCst) > 0 {
-                signal_hook::low_level::exit(9);
-            }
-            stop.ask();
+/// The process's SIGTERM and SIGINT.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Asked by the first signal.
+    pub stop: Stop,
+    second: Stop,
+    second_is_heard: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// From now on a second signal asks what is returned, instead of ending the process.
+    pub fn hear_second(&self) -> Stop {
+        self.second_is_heard.store(true, Ordering::SeqCst);
+        self.second.clone()
+    }
+
+    fn arrived(&self) {
+        if !self.stop.asked() {
+            self.stop.ask();
+        } else if self.second_is_heard.load(Ordering::SeqCst) {
+            self.second.ask();
+        } else {
+            signal_hook::low_level::exit(9);
         }
-    })?;
-    Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT ask; a second signal ends the process at once with exit code 9 (what is committed is safe, and
+/// the next run continues), unless somebody [hears](Signals::hear_second) it.
+pub fn listen_for_signals() -> std::io::Result<Signals> {
+    let mut arrived = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let signals = Signals::default();
+    let told = signals.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || arrived.forever().for_each(|_| told.arrived()))?;
+    Ok(signals)
 }

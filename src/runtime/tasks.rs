@@ -21,7 +21,7 @@ impl<T: Send + 'static> Tasks<T> {
     }
 
     /// Starts work that computes or blocks, on the blocking pool.
-    pub fn spawn_blocking(&mut self, work: impl FnOnce() -> T + Send + 'static) {
+    pub fn spawn_work(&mut self, work: impl FnOnce() -> T + Send + 'static) {
         self.set.spawn_blocking(work);
     }
 

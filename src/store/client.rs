@@ -23,7 +23,7 @@ pub(super) struct Trust {
     ca_file: Option<PathBuf>,
     /// Certificate and key by which the client says who it is.
     client_files: Option<(PathBuf, PathBuf)>,
-    pub(super) insecure: bool,
+    insecure: bool,
     redirects: usize,
 }
 
@@ -38,6 +38,11 @@ impl Trust {
         let file = |name: &str| config.get(name).map(PathBuf::from);
         let client_files = pair(file("client_cert_file"), file("client_key_file"))?;
         Ok(Trust { ca_file: file("ca_file"), client_files, insecure: config.flag("insecure"), redirects: REDIRECTS })
+    }
+
+    /// The public authorities and no redirects.
+    pub(super) fn public() -> Trust {
+        Trust { ca_file: None, client_files: None, insecure: false, redirects: 0 }
     }
 
     /// The public authorities, which an image without system certificates still trusts, and those of the file.
@@ -59,7 +64,12 @@ impl Trust {
         })
     }
 
-    fn client(&self, files: &Files) -> Result<ReqwestTransport, StoreError> {
+    /// A client that stays as it is.
+    pub(super) fn client(&self) -> Result<reqwest::Client, StoreError> {
+        self.client_by(&self.files()?)
+    }
+
+    fn client_by(&self, files: &Files) -> Result<reqwest::Client, StoreError> {
         let certificates = files.certificates(self)?;
         let certificates = certificates.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok());
         let redirect = match self.redirects {
@@ -82,11 +92,10 @@ impl Trust {
             builder =
                 builder.identity(identity.map_err(|_| wrong("client certificate", path, "does not fit its key, or is no PEM"))?);
         }
-        let client = builder.build().map_err(|error| {
+        builder.build().map_err(|error| {
             let hint = "check the CA file, the client certificate and its key, and the proxy settings";
             StoreError::usage(format!("the HTTP client cannot be made: {error}"), hint)
-        })?;
-        Ok(ReqwestTransport::new(client))
+        })
     }
 }
 
@@ -143,7 +152,7 @@ impl Client {
     /// Makes no request.
     pub(super) fn open(trust: Trust) -> Result<Client, StoreError> {
         let files = trust.files()?;
-        let transport = trust.client(&files)?;
+        let transport = ReqwestTransport::new(trust.client_by(&files)?);
         Ok(Client { state: Mutex::new(State { transport, files, looked: clock::now(), is_reported: false }), trust })
     }
 
@@ -179,6 +188,6 @@ impl Client {
         if files == *before {
             return Ok(None);
         }
-        Ok(Some((self.trust.client(&files)?, files)))
+        Ok(Some((ReqwestTransport::new(self.trust.client_by(&files)?), files)))
     }
 }

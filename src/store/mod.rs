@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod ftp;
 mod gate;
+pub mod heartbeat;
 mod http;
 mod judge;
 mod local;
@@ -241,7 +242,9 @@ impl Bucket {
             return Ok(self.list(stop, folder).await?.into_iter().next().map(|listed| listed.name));
         }
         let mut first = None;
-        self.walk(stop, folder, Walk { page: Some(1), start_after: None }, &mut |listed| {
+        // Two, because an object with the folder's own name, as consoles make them, comes before what lies inside; and
+        // where one is asked for, MinIO says after such an object that there is no more.
+        self.walk(stop, folder, Walk { page: Some(2), start_after: None }, &mut |listed| {
             first = Some(listed.name);
             false
         })

@@ -25,6 +25,11 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// Requests of every kind.
+    pub fn all(&self) -> u64 {
+        self.get + self.put + self.list + self.head + self.delete + self.other
+    }
+
     /// What was made since an earlier count.
     pub fn since(&self, before: &Requests) -> Requests {
         Requests {

@@ -105,6 +105,12 @@ impl Progress {
         self.shared.counts.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Files and bytes that were counted: whoever watches sees whether the motion advances.
+    pub fn counted(&self) -> (u64, u64) {
+        let counts = &self.shared.counts;
+        (counts.files.load(Ordering::Relaxed), counts.bytes.load(Ordering::Relaxed))
+    }
+
     /// Says what the motion is doing now, in a word or two.
     pub fn note_phase(&self, phase: &'static str) {
         self.shared.counts.told().phase = phase;

@@ -4,6 +4,7 @@ use super::container::Identity;
 use super::error::VaultError;
 use super::object::log_seq;
 use super::slot::{SlotFile, read_slot};
+use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
 use crate::seal::{Keys, MasterKey, SlotSecret, Unlocker, random_bytes};
 use crate::store::{Bucket, Create, StoreError};
@@ -11,9 +12,6 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// The name of a vault's public parameters.
-pub const CONFIG_KEY: &str = "vault.json";
 
 /// An unlocked vault. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -94,7 +92,7 @@ impl ConfigFile {
 
 /// Looks what lies at the remote and unlocks it. Two round trips.
 pub async fn open(bucket: &Bucket, unlocker: &Unlocker, stop: &Stop) -> Result<Presence, VaultError> {
-    let (config, newest) = futures::join!(bucket.get(stop, CONFIG_KEY, None), bucket.first(stop, "log"));
+    let (config, newest) = futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.first(stop, "log"));
     let config = match config {
         Ok(bytes) => bytes,
         Err(error) if error.is_not_found() => return prove_empty(bucket, newest?, stop).await,
@@ -137,14 +135,11 @@ async fn first_bytes(bucket: &Bucket, seq: Option<u64>, stop: &Stop) -> Result<O
     }
 }
 
-/// What the layout without encryption keeps at its root.
-const PLAIN_MARK: &str = ".svault-plain";
-
 /// Without vault.json the remote is empty only if a listing says so too. Slots and probes without it are what an
 /// interrupted creation leaves; anything else is somebody's.
 async fn prove_empty(bucket: &Bucket, newest: Option<String>, stop: &Stop) -> Result<Presence, VaultError> {
     let foreign = |found: String| {
-        let found = if found == PLAIN_MARK { format!("{found}: a plain remote, without encryption") } else { found };
+        let found = if found == PLAIN_FOLDER { format!("{found}: a plain remote, without encryption") } else { found };
         VaultError::NotAVault { place: bucket.describe(), found }
     };
     if let Some(name) = newest {
@@ -165,7 +160,7 @@ async fn prove_empty(bucket: &Bucket, newest: Option<String>, stop: &Stop) -> Re
 }
 
 fn damaged_config(what: &'static str) -> VaultError {
-    VaultError::Corrupt { object: CONFIG_KEY.into(), what: super::wire::FormatError::Invalid(what) }
+    VaultError::Corrupt { object: VAULT_CONFIG.into(), what: super::wire::FormatError::Invalid(what) }
 }
 
 fn parse_config(bucket: &Bucket, bytes: &[u8]) -> Result<ConfigFile, VaultError> {
@@ -173,7 +168,7 @@ fn parse_config(bucket: &Bucket, bytes: &[u8]) -> Result<ConfigFile, VaultError>
     if config.format != "svault" {
         return Err(VaultError::NotAVault {
             place: bucket.describe(),
-            found: format!("a {CONFIG_KEY} of format '{}'", config.format),
+            found: format!("a {VAULT_CONFIG} of format '{}'", config.format),
         });
     }
     if config.version != 1 || !config.incompat.is_empty() {
@@ -250,7 +245,7 @@ pub async fn create(bucket: &Bucket, unlocker: &Unlocker, stop: &Stop) -> Result
     };
     config.mac = HEXLOWER.encode(&keys.config_mac(&config.covered()));
     let bytes = Bytes::from(serde_json::to_vec_pretty(&config).expect("the file is plain data"));
-    match super::publish::create_own(bucket, CONFIG_KEY, bytes.clone(), stop).await? {
+    match super::publish::create_own(bucket, VAULT_CONFIG, bytes.clone(), stop).await? {
         Create::New => {}
         // Somebody was faster: theirs is the vault, and our key may or may not open it.
         Create::Exists => {

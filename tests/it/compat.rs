@@ -1,6 +1,7 @@
 //! What users of riotkit-org/volume-syncing-controller have written down works here, or says what to write instead.
 
 mod configuration;
+mod differences;
 mod environment;
 mod examples;
 mod flags;

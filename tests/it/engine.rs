@@ -9,23 +9,12 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn golden_tree(machine: &Machine) {
-    use std::os::unix::ffi::OsStrExt;
     for size in [0, 1, 128, 129, 4096, 131_072, 131_073, 300_000] {
         machine.write(&format!("sizes/{size}"), noise(size as u64, size));
     }
     machine.write("text/page.php", "<?php echo 'a page of a made-up site'; ?>\n".repeat(200));
-    let volume = machine.at("volume");
-    let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n name");
-    std::fs::write(volume.join(odd), b"bytes").expect("a byte name");
-    std::fs::write(volume.join("n".repeat(255)), b"long name").expect("a long name");
-    std::fs::create_dir_all(volume.join("empty/inner")).expect("empty folders");
-    std::os::unix::fs::symlink("../nowhere", volume.join("dangling")).expect("a link");
-    std::fs::hard_link(volume.join("sizes/300000"), volume.join("second name")).expect("a hard link");
-    let sparse = std::fs::File::create(volume.join("sparse")).expect("a file");
-    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 5_000_000).expect("written");
-    sparse.set_len(8 << 20).expect("a length");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4711);
-    std::fs::set_permissions(volume.join("text/page.php"), mode).expect("a mode");
+    machine.write(&"n".repeat(255), "long name");
+    machine.write_odd_entries("sizes/300000", "text/page.php");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::s3::S3;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use volume_syncing_controller::disk::Volume;
@@ -152,6 +153,7 @@ impl Machine {
             takeover: Takeover::Force,
             pod: "test-host".into(),
             watch: None,
+            single_key: true,
             progress: Progress::quiet(),
         }
     }
@@ -205,6 +207,21 @@ impl Machine {
     /// Restores into a folder: exit code and what was said.
     pub fn restore(&self, target: &str, more: &[&str]) -> (i32, String) {
         told(&self.run(&[&["remote-to-local-sync", "-s", self.path, "-d", target], more].concat()))
+    }
+
+    /// Adds to the folder `volume` what names, types and modes can be: a second name of the file `linked`, and an odd mode
+    /// of the file `marked` among them.
+    pub fn write_odd_entries(&self, linked: &str, marked: &str) {
+        let volume = self.at("volume");
+        let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n name");
+        std::fs::write(volume.join(odd), b"bytes").expect("a byte name");
+        std::fs::create_dir_all(volume.join("empty/inner")).expect("empty folders");
+        std::os::unix::fs::symlink("../nowhere", volume.join("dangling")).expect("a link");
+        std::fs::hard_link(volume.join(linked), volume.join("second name")).expect("a hard link");
+        let sparse = std::fs::File::create(volume.join("sparse")).expect("a file");
+        sparse.write_all_at(b"island", 5_000_000).expect("written");
+        sparse.set_len(8 << 20).expect("a length");
+        std::fs::set_permissions(volume.join(marked), PermissionsExt::from_mode(0o4711)).expect("a mode");
     }
 
     /// The marker of a restore into the folder `target` that was not finished.

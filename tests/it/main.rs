@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 #![allow(clippy::disallowed_methods, reason = "tests measure time and start what they test")]
 
+mod admin;
 mod adversary;
 mod compat;
 mod connect;

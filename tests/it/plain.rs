@@ -2,7 +2,6 @@
 
 use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Verb};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,17 +37,7 @@ fn golden_tree(machine: &Machine) {
     machine.write("a.b", b"between");
     machine.write("a/b", b"below");
     machine.write(" outer space ", b"kept apart");
-    let volume = machine.at("volume");
-    let odd = std::ffi::OsStr::from_bytes(b"odd\xff\n name");
-    std::fs::write(volume.join(odd), b"bytes").expect("a byte name");
-    std::fs::create_dir_all(volume.join("empty/inner")).expect("empty folders");
-    std::os::unix::fs::symlink("../nowhere", volume.join("dangling")).expect("a link");
-    std::fs::hard_link(volume.join("sizes/4096"), volume.join("second name")).expect("a hard link");
-    let sparse = std::fs::File::create(volume.join("sparse")).expect("a file");
-    std::os::unix::fs::FileExt::write_all_at(&sparse, b"island", 5_000_000).expect("written");
-    sparse.set_len(8 << 20).expect("a length");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o4711);
-    std::fs::set_permissions(volume.join("a.b"), mode).expect("a mode");
+    machine.write_odd_entries("sizes/4096", "a.b");
 }
 
 #[test]
@@ -194,6 +183,18 @@ fn what_other_programs_edit_and_delete_is_noticed() {
     let said = pushed(&machine, &[]);
     let again = pushed(&machine, &[]);
     assert!(again.contains("nothing changed") && !again.contains("another program"), "{said}{again}");
+}
+
+#[test]
+fn more_objects_than_one_request_takes_are_all_deleted() {
+    let machine = Machine::local_in_memory().without_key();
+    machine.write("stays", "x");
+    (0..2001).for_each(|i| machine.write(&format!("d/{i}"), "x"));
+    pushed(&machine, &[]);
+    std::fs::remove_dir_all(machine.at("volume/d")).expect("removed");
+    let said = pushed(&machine, &["-f"]);
+    assert!(said.contains("deleted=2002"), "with their folder: {said}");
+    assert!(machine.at("remote/demo/stays").exists() && !machine.at("remote/demo/d").exists());
 }
 
 #[test]

@@ -54,6 +54,13 @@ fn layouts() -> [Machine; 2] {
     [Machine::local(), Machine::local().without_key()]
 }
 
+/// There is room, and nothing is missing.
+fn restored(machine: &Machine, target: &str) {
+    let (code, text) = machine.restore(target, &[]);
+    assert_eq!(code, 0, "{text}");
+    assert_same(machine, target);
+}
+
 fn not_pushed(machine: &Machine, source: &str) {
     let (code, text) = told(&machine.run(&["sync-to-remote", "-s", source, "-d", machine.path]));
     assert_eq!(code, 3, "{text}");
@@ -68,8 +75,7 @@ fn a_restore_that_does_not_fit_is_refused_with_both_numbers() {
         assert_told(machine.restore("target", &[]), &["needs 5000000 bytes", "available", "nothing was written"]);
         assert!(picture(&machine.at("target")).is_empty());
         small.grow("size=16m");
-        assert_eq!(machine.restore("target", &[]).0, 0);
-        assert_same(&machine, "target");
+        restored(&machine, "target");
     }
 }
 
@@ -87,9 +93,7 @@ fn a_disk_that_fills_during_a_restore_is_told_and_the_restore_is_continued() {
         assert_told(machine.restore(&target, &[]), &["No space left on device", told, "make it larger or free some space"]);
         not_pushed(&machine, &target);
         small.grow(more);
-        let (code, text) = machine.restore(&target, &[]);
-        assert_eq!(code, 0, "{text}");
-        assert_same(&machine, &target);
+        restored(&machine, &target);
     }
 }
 
@@ -129,8 +133,7 @@ fn a_full_volume_is_told_and_pushed_when_there_is_room_again() {
     ballast.set_len(100_000).expect("shorter");
     let (code, text) = machine.push(&[]);
     assert_eq!(code, 0, "{text}");
-    assert_eq!(machine.restore("after", &[]).0, 0);
-    assert_same(&machine, "after");
+    restored(&machine, "after");
 }
 
 #[test]
@@ -145,9 +148,7 @@ fn holes_and_second_names_need_no_room() {
         sparse.set_len(64 << 20).expect("a length");
         drop(sparse);
         assert_eq!(machine.push(&[]).0, 0);
-        let (code, text) = machine.restore("target", &[]);
-        assert_eq!(code, 0, "{text}");
-        assert_same(&machine, "target");
+        restored(&machine, "target");
     }
 }
 
@@ -161,9 +162,7 @@ fn what_a_restore_takes_away_makes_room_for_what_it_brings() {
         std::fs::remove_file(machine.at("volume/before")).expect("removed");
         machine.write("after", noise(6, 3_000_000));
         assert_eq!(machine.push(&[]).0, 0);
-        let (code, text) = machine.restore("target", &[]);
-        assert_eq!(code, 0, "{text}");
-        assert_same(&machine, "target");
+        restored(&machine, "target");
     }
 }
 
@@ -177,9 +176,7 @@ fn what_a_first_restore_left_half_done_is_replaced_where_it_lies() {
         assert_eq!(machine.restore("target", &[]).0, 0);
         std::fs::write(machine.marker(), "fresh").expect("a marker");
         std::fs::write(machine.at("target/half"), noise(10, 3_000_000)).expect("a file");
-        let (code, text) = machine.restore("target", &[]);
-        assert_eq!(code, 0, "{text}");
-        assert_same(&machine, "target");
+        restored(&machine, "target");
     }
 }
 
@@ -207,7 +204,5 @@ fn what_a_killed_restore_left_makes_room_for_its_continuation() {
     s3.heal();
     let half = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(machine.at("target/large")).expect("a part")) * 512;
     assert!(half > 3_000_000 && half < 6_000_000, "{half} bytes were written");
-    let (code, text) = machine.restore("target", &[]);
-    assert_eq!(code, 0, "{text}");
-    assert_same(&machine, "target");
+    restored(&machine, "target");
 }

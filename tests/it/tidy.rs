@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("telemetry", 1),
     ("tree", 1),
     ("admin", 2),
+    ("cycle", 2),
     ("disk", 2),
     ("plan", 2),
     ("seal", 2),

@@ -74,14 +74,28 @@ fn the_predecessors_command_lines_are_accepted() {
         push("--src /var/www --dst /b/p --config-path /etc/rclone.conf --no-delete --verbose --no-template --pid-path=/run/p");
     assert!(args.verbose && args.no_delete);
     assert!(args.access.no_template && args.access.config_path.is_some());
-    assert_eq!(args.former.warnings().len(), 1);
+    assert!(args.sidecar.pid_file().1 && !args.sidecar.stays());
     let args = restore("-s b/p -c /etc/rclone.conf -v=false -p type=s3 -p a=b,c -e remote=x");
     assert!(!args.verbose);
     assert_eq!(args.access.params, ["type=s3", "a=b,c"]);
     assert_eq!(args.access.enc_params, ["remote=x"]);
-    assert!(!args.access.no_template && args.former.warnings().is_empty());
+    assert!(!args.access.no_template && args.former.warning().is_none());
+    assert!(restore("-s b/p --pid-path /run/p").former.warning().is_some());
     let help = Cli::command().find_subcommand_mut("sync-to-remote").unwrap().render_long_help().to_string();
-    assert!(!help.contains("pid-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
+    assert!(help.contains("--pid-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
+}
+
+#[test]
+fn a_push_stays_with_a_schedule_or_a_watch() {
+    let watched = |line: &str| push(line).sidecar.fsnotify;
+    assert_eq!(watched("--fsnotify"), Some(Duration::ZERO));
+    assert_eq!(watched("--fsnotify=10s"), Some(Duration::from_secs(10)));
+    assert_eq!(watched("--fsnotify=5"), Some(Duration::from_secs(300)), "minutes, as maxOneSyncPerMinutes counts");
+    assert_eq!(watched("-s ./"), None);
+    assert!(push("--schedule=@hourly --fsnotify").sidecar.stays());
+    assert_eq!(push("--grace=45").sidecar.grace, Duration::from_secs(45));
+    let message = parse("sync-to-remote --schedule=often").unwrap_err().to_string();
+    assert!(message.contains("expected '@every 5m'"), "{message}");
 }
 
 #[test]
@@ -95,7 +109,7 @@ fn durations_and_choices_are_checked() {
         ("sync-to-remote --takeover-timeout soon", "a duration such as 500ms"),
         ("sync-to-remote --takeover=kill", "[possible values: wait, force]"),
         ("sync-to-remote --compression lz4", "[possible values: zstd, none]"),
-        ("sync-to-remote --schedule @hourly", "unexpected argument '--schedule'"),
+        ("sync-to-remote --schedule @often", "expected '@every 5m'"),
         ("remote-to-local-sync", "--dst <DIR>"),
         ("remote-to-local-sync -d /d --owners always", "[possible values: auto, never]"),
         ("remote-to-local-sync -d /d --at yesterday", "expected latest, a number as listed by snapshots"),

@@ -151,8 +151,7 @@ impl Comparison {
             comparing.at(path, here, was, object.filter(|object| !object.is_folder))?;
         }
         if let Some(journal) = comparing.journal.next.take() {
-            let file = journal.finish()?.into_inner();
-            file.map_err(|error| crate::plain::error::PlainError::Io(error.into_error()))?;
+            journal.finish_local()?;
         }
         comparing.out.completeness = scan.completeness();
         comparing.out.skips.merge(scan.skips().clone());

@@ -15,7 +15,7 @@ use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
 use crate::plain::log::{Log, claim, look, publish, put_base};
-use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay, VERSION};
+use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay};
 use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
 use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt};
 use crate::runtime::{Stop, clock, compute, limits};
@@ -25,7 +25,6 @@ use crate::tree::FileType;
 use crate::vault::writer::Takeover;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use std::io::BufWriter;
 
 /// What only the plain layout is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,7 +152,11 @@ async fn push_changes(
     let listed = listing.is_some();
     if let Some((odd @ 1.., name)) = listing.as_ref().map(|listing| listing.odd.clone()) {
         let name = name.unwrap_or_default();
-        tracing::warn!(objects = odd, first = %name.escape_debug(), "objects whose names no file can have are left alone");
+        tracing::warn!(
+            objects = odd,
+            first = %name.escape_debug(),
+            "left alone: no file can have such a name, or its outer white space would get lost on the way"
+        );
     }
     let compared = compare(request, memory, listing, stop).await?;
     let deletes = admit_deletes(
@@ -186,15 +189,7 @@ async fn push_changes(
         outcome.entries = outcome.unchanged + added + changed;
         return Ok(outcome);
     }
-    let sender = Sender::new(
-        request.bucket.clone(),
-        request.local.volume.clone(),
-        listed,
-        request.force,
-        request.progress.clone(),
-        memory.uploads()?,
-        stop.clone(),
-    );
+    let sender = Sender::new(request, listed, memory.uploads()?, stop);
     let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
     finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
     Ok(outcome)
@@ -210,33 +205,13 @@ async fn prepare_index(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop
         return Ok(());
     }
     let mut state = log.state(&request.bucket, &request.local.spill(), stop).await?;
-    let header = header(log.seq(), log.id().to_owned(), request);
-    let mut writer = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
+    let header = Header::new(log.seq(), log.id(), &request.pod);
+    let mut writer = LineWriter::local(memory.next_index()?, &header)?;
     while let Some(line) = state.next()? {
         writer.push(&line)?;
     }
-    flushed(writer)?;
+    writer.finish_local()?;
     Ok(memory.adopt_index()?)
-}
-
-fn header(seq: u64, id: String, request: &Push<'_>) -> Header {
-    Header {
-        version: VERSION,
-        seq,
-        id,
-        base: None,
-        pod: request.pod.clone(),
-        time_ms: clock::wall_ms(),
-        released: true,
-        files: 0,
-        dirs: 0,
-        bytes: 0,
-    }
-}
-
-fn flushed(writer: LineWriter<BufWriter<StateFile>>) -> Result<StateFile, PushError> {
-    let file = writer.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
-    Ok(file)
 }
 
 async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listing>, stop: &Stop) -> Result<Compared, PushError> {
@@ -260,7 +235,7 @@ async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listi
     let next = if request.dry_run {
         None
     } else {
-        Some(LineWriter::start(BufWriter::new(memory.scratch(SENDING_NEXT)?), &header(0, String::new(), request), true)?)
+        Some(LineWriter::local(memory.scratch(SENDING_NEXT)?, &Header::new(0, "", &request.pod))?)
     };
     let journal = Journal { before: memory.sending()?, next };
     compute("compare", move || comparison.run(scan, index, listing, journal, &spill)).await
@@ -282,8 +257,7 @@ async fn carry_out(
     }
     // From the first stored object on, a crash leaves some that no entry names.
     memory.begin_push(SENDING_NEXT)?;
-    let changes = BufWriter::new(memory.scratch(CHANGES)?);
-    let mut changes = LineWriter::start(changes, &header(0, String::new(), request), true)?;
+    let mut changes = LineWriter::local(memory.scratch(CHANGES)?, &Header::new(0, "", &request.pod))?;
     while let Some(sent) = sender.window(&mut steps, admitted).await? {
         let Sent { lines, deletes, skips, conflicts, edited, bytes_read, bytes_new } = sent;
         for (mut line, before) in lines {
@@ -302,15 +276,10 @@ async fn carry_out(
         outcome.bytes_read += bytes_read;
         outcome.bytes_new += bytes_new;
     }
-    flushed(changes)?;
+    changes.finish_local()?;
     unwanted.steps = true;
     Ok(unwanted)
 }
-
-/// Objects deleted with one request: S3 takes no more.
-const DELETES: usize = 1000;
-/// With more lines than this an entry comes with a base instead.
-const DELTA_LINES: u64 = 32 << 10;
 
 fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
     let lived = before.is_some_and(|before| before.file_type().is_some());
@@ -341,12 +310,12 @@ impl Unwanted {
         Ok(keys.iter().try_for_each(|key| self.keys.push(key.as_bytes()))?)
     }
 
-    async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PushError> {
-        let mut keys = self.keys.read().map_err(PlainError::Io)?;
+    async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PlainError> {
+        let mut keys = self.keys.read()?;
         while !keys.is_empty() {
             let mut batch = Vec::new();
-            while batch.len() < DELETES
-                && let Some(key) = keys.next().map_err(PlainError::Io)?
+            while batch.len() < limits::DELETES
+                && let Some(key) = keys.next()?
             {
                 batch.push(String::from_utf8(key).expect("keys are written as text"));
             }
@@ -356,7 +325,7 @@ impl Unwanted {
                     tracing::warn!(%error, "objects that are no longer wanted stay; the manifest says that they are gone");
                     return Ok(());
                 }
-                Err(error) => return Err(PlainError::Store(error).into()),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -386,7 +355,7 @@ async fn finish(
             memory.finish(receipt).map_err(PushError::from)
         };
     }
-    let mut next = header(seq, id, request);
+    let mut next = Header::new(seq, &id, &request.pod);
     next.base = log.head.as_ref().and_then(|head| head.header.base.clone());
     write_next(memory, &mut next)?;
     outcome.entries = next.files + next.dirs;
@@ -408,7 +377,7 @@ async fn finish(
 /// Lays the changes over the index, which gives the next one.
 fn write_next(memory: &PlainMemory, next: &mut Header) -> Result<(), PushError> {
     let mut state = Overlay::new(memory.index()?, Some(changes(memory)?));
-    let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), next, true)?;
+    let mut index = LineWriter::local(memory.next_index()?, next)?;
     while let Some(mut line) = state.next()? {
         match (&line.node, line.file_type()) {
             (Node::Gone(mark), _) if mark.0.is_empty() => continue,
@@ -420,12 +389,12 @@ fn write_next(memory: &PlainMemory, next: &mut Header) -> Result<(), PushError> 
         line.unpublished = false;
         index.push(&line)?;
     }
-    flushed(index).map(drop)
+    index.finish_local()?;
+    Ok(())
 }
 
 fn changes(memory: &PlainMemory) -> Result<LineReader<StateFile>, PushError> {
-    let file = memory.reread(CHANGES)?.ok_or_else(|| PlainError::Io(std::io::Error::other("the changes are missing")))?;
-    Ok(LineReader::open(file, "the changes")?)
+    Ok(memory.reread(CHANGES, "the changes")?)
 }
 
 /// The entry's body: the changes that others can see, or, when there are many, a base that holds everything.
@@ -437,9 +406,9 @@ async fn publish_body(
     news: u64,
     stop: &Stop,
 ) -> Result<Bytes, PushError> {
-    if news <= DELTA_LINES {
+    if news <= limits::MANIFEST_DELTA_LINES {
         let mut changes = changes(memory)?;
-        let mut delta = LineWriter::start(Vec::new(), next, false)?;
+        let mut delta = LineWriter::published(Vec::new(), next)?;
         while let Some(line) = changes.next()? {
             if line.unpublished {
                 delta.push(&line)?;
@@ -451,14 +420,12 @@ async fn publish_body(
         }
     }
     let spool = tempfile::spooled_tempfile_in(limits::SPOOL_BYTES, request.local.spill());
-    let mut base = LineWriter::start(spool, next, false)?;
-    let file = memory.reread(NEXT_INDEX_NAME)?;
-    let file = file.ok_or_else(|| PlainError::Io(std::io::Error::other("the next index is missing")))?;
-    let mut index = LineReader::open(file, INDEX_IN_WORDS)?;
+    let mut base = LineWriter::published(spool, next)?;
+    let mut index = memory.reread(NEXT_INDEX_NAME, INDEX_IN_WORDS)?;
     while let Some(line) = index.next()? {
         base.push(&line)?;
     }
     let name = put_base(&request.bucket, next, base.finish()?, stop).await?;
     next.base = Some(Base { name, seq: next.seq });
-    Ok(Bytes::from(LineWriter::start(Vec::new(), next, false)?.finish()?))
+    Ok(Bytes::from(LineWriter::published(Vec::new(), next)?.finish()?))
 }

@@ -1,10 +1,11 @@
 //! Carrying steps out, window by window: files are read whole or not at all, sent many at a time, and recorded in path
 //! order.
 
-use super::super::PushError;
 use super::super::capture::settled_stamp;
+use super::super::{Push, PushError};
 use super::steps::{Op, Step, StepReader};
 use crate::disk::{DiskError, Skips, SourceFile, Volume, stamp_of};
+use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
 use crate::remote::plain::Uploads;
@@ -20,20 +21,16 @@ use tokio::sync::Semaphore;
 /// Sends what steps say.
 #[derive(Clone)]
 pub struct Sender {
-    /// To where.
-    pub bucket: Bucket,
-    /// From where.
-    pub volume: Volume,
+    bucket: Bucket,
+    volume: Volume,
     /// Whether the remote was listed: an object that was not listed is not there.
-    pub listed: bool,
+    listed: bool,
     /// Replace objects that another program wrote.
-    pub replace: bool,
-    /// Bars.
-    pub progress: Progress,
+    replace: bool,
+    progress: Progress,
     /// Uploads in parts that are under way, as the next process will find them.
-    pub uploads: Uploads,
-    /// Asked to stop.
-    pub stop: Stop,
+    uploads: Uploads,
+    stop: Stop,
     /// Bytes that may be under way, in KiB.
     room: Arc<Semaphore>,
 }
@@ -83,18 +80,18 @@ enum Looked {
 }
 
 impl Sender {
-    /// A sender.
-    pub fn new(
-        bucket: Bucket,
-        volume: Volume,
-        listed: bool,
-        replace: bool,
-        progress: Progress,
-        uploads: Uploads,
-        stop: Stop,
-    ) -> Sender {
-        let room = Arc::new(Semaphore::new(limits::FILES_BYTES >> 10));
-        Sender { bucket, volume, listed, replace, progress, uploads, stop, room }
+    /// A sender of what `request` names; `listed` says whether the remote was.
+    pub fn new(request: &Push<'_>, listed: bool, uploads: Uploads, stop: &Stop) -> Sender {
+        Sender {
+            bucket: request.bucket.clone(),
+            volume: request.local.volume.clone(),
+            listed,
+            replace: request.force,
+            progress: request.progress.clone(),
+            uploads,
+            stop: stop.clone(),
+            room: Arc::new(Semaphore::new(limits::FILES_BYTES >> 10)),
+        }
     }
 
     /// Carries out the next window; `None` at the end. Deletes are carried out only when they are `admitted`.
@@ -145,10 +142,10 @@ impl Sender {
     }
 
     /// Stores that keep files in folders take no object where another is a folder's name.
-    async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PushError> {
+    async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PlainError> {
         let in_way = |step: &&Step| step.displaces && (step.op == Op::Record || step.op == Op::Delete && admitted);
         let keys: Vec<String> = window.iter().filter(in_way).map(|step| key_of(&self.bucket, &step.line.path)).collect();
-        Ok(self.bucket.delete_all(&self.stop, &keys).await.map_err(crate::plain::error::PlainError::Store)?)
+        Ok(self.bucket.delete_all(&self.stop, &keys).await?)
     }
 
     fn record(&self, step: Step, done: Option<Done>, admitted: bool, sent: &mut Sent) {
@@ -192,9 +189,8 @@ impl Sender {
             Node::File { size, hash: Some(hash), .. } => Some((*size, *hash)),
             _ => None,
         });
-        let short = step.line.size() <= DIGEST_PART_BYTES as u64;
         // A long file is read twice only where that may save sending it.
-        let needs_hash = short || known.is_some_and(|(size, _)| size == step.line.size()) || self.is_foreign(&step);
+        let needs_hash = !alone || known.is_some_and(|(size, _)| size == step.line.size()) || self.is_foreign(&step);
         let stop = self.stop.clone();
         let looked = compute("read a file", move || look(&volume, &path, needs_hash, &stop)).await?;
         let whole = match looked {
@@ -204,14 +200,14 @@ impl Sender {
         };
         self.progress.add_files(1);
         let size = whole.found.size;
-        if needs_hash && known == Some((size, whole.hash)) && self.object_is_known(&step) {
+        if needs_hash && known == Some((size, whole.hash)) && (self.object_is_known(&step) || self.is_foreign(&step)) {
+            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
+            let line = Box::new(recorded(&step, &whole, mark, whole.hash));
+            if !self.object_is_known(&step) {
+                return Ok(Done::Edited(line));
+            }
             self.progress.add_bytes(size);
-            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
-            return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), 0));
-        }
-        if needs_hash && known == Some((size, whole.hash)) && self.is_foreign(&step) {
-            let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
-            return Ok(Done::Edited(Box::new(recorded(&step, &whole, mark, whole.hash))));
+            return Ok(Done::Stored(line, 0));
         }
         if self.is_foreign(&step)
             && let Some((mark, length)) = &step.listed
@@ -221,28 +217,28 @@ impl Sender {
             }
             return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark.clone(), whole.hash)), 0));
         }
-        match &whole.content {
-            Some(content) => {
-                let (key, mtime) = (key_of(&self.bucket, &step.line.path), whole.found.attributes.mtime);
-                let put = self.bucket.put_file(&self.stop, &key, content.clone(), mtime).await;
-                let mark = put.map_err(crate::plain::error::PlainError::Store)?;
-                self.progress.add_bytes(size);
-                Ok(Done::Stored(Box::new(recorded(&step, &whole, mark, whole.hash)), size))
-            }
+        match whole.content.clone() {
+            Some(content) => Ok(self.put_short(&step, whole, content).await?),
             None => self.put_long(&step, whole).await,
         }
     }
 
+    async fn put_short(&self, step: &Step, whole: Whole, content: Bytes) -> Result<Done, PlainError> {
+        let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
+        let mark = self.bucket.put_file(&self.stop, &key_of(&self.bucket, &step.line.path), content, mtime).await?;
+        self.progress.add_bytes(size);
+        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, whole.hash)), size))
+    }
+
     /// Sends a long file in parts. The object appears only if the file did not change meanwhile.
     async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PushError> {
-        let plain = crate::plain::error::PlainError::Store;
         let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
         let file = match self.volume.open_file(&step.line.path) {
             Ok(file) => Arc::new(file),
             Err(error) => return Ok(left(&error)),
         };
         let key = key_of(&self.bucket, &step.line.path);
-        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(plain)?;
+        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(PlainError::from)?;
         let digest = match self.send_parts(&key, &file, size, &mut upload).await {
             Ok(Ok(digest)) if file.stamp().ok() == Some(stamp_of(&whole.found)) => digest,
             other => {
@@ -252,7 +248,7 @@ impl Sender {
             }
         };
         let id = upload.id();
-        let mark = upload.finish(&self.stop).await.map_err(plain)?;
+        let mark = upload.finish(&self.stop).await.map_err(PlainError::from)?;
         if let Some(id) = id {
             let uploads = self.uploads.clone();
             compute("note an upload", move || uploads.ended(&id)).await?;
@@ -287,7 +283,7 @@ impl Sender {
                 Err(error) => return Ok(Err(left(&error))),
             };
             digest.append(part);
-            upload.write(&self.stop, Bytes::from(piece)).await.map_err(crate::plain::error::PlainError::Store)?;
+            upload.write(&self.stop, Bytes::from(piece)).await.map_err(PlainError::from)?;
             if let (false, Some(id)) = (is_noted, upload.id()) {
                 let (uploads, key) = (self.uploads.clone(), key.to_owned());
                 compute("note an upload", move || uploads.begun(id, key)).await?;
@@ -317,26 +313,25 @@ impl Sender {
     }
 
     /// The digest of an object's content, if it did not change while it was read.
-    async fn hash_of_object(&self, step: &Step, size: u64) -> Result<Option<(Mark, ShortId)>, PushError> {
+    async fn hash_of_object(&self, step: &Step, size: u64) -> Result<Option<(Mark, ShortId)>, PlainError> {
         let key = key_of(&self.bucket, &step.line.path);
         let mut digest = FileDigest::default();
         let mut mark: Option<Mark> = None;
         let mut at = 0;
-        while at < size || at == 0 {
+        loop {
             let end = (at + DIGEST_PART_BYTES as u64).min(size);
             let range = (size > 0).then_some(at..end);
-            let fetched = self.bucket.fetch(&self.stop, &key, range).await.map_err(crate::plain::error::PlainError::Store)?;
+            let fetched = self.bucket.fetch(&self.stop, &key, range).await?;
             if fetched.bytes.len() as u64 != end - at || mark.as_ref().is_some_and(|mark| *mark != fetched.mark) {
                 return Ok(None);
             }
             digest.push(&fetched.bytes);
-            mark = Some(fetched.mark);
             at = end;
-            if size == 0 {
-                break;
+            if at == size {
+                return Ok(Some((fetched.mark, digest.finish())));
             }
+            mark = Some(fetched.mark);
         }
-        Ok(mark.map(|mark| (mark, digest.finish())))
     }
 }
 
@@ -393,10 +388,12 @@ fn look(volume: &Volume, path: &crate::tree::RelPath, needs_hash: bool, stop: &S
 
 fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Result<Option<Whole>, PushError> {
     let xattrs = file.xattrs()?;
+    // Whatever length the scan saw: a short file is sent from here.
+    let is_short = found.size <= DIGEST_PART_BYTES as u64;
     let mut digest = FileDigest::default();
     let mut content = Vec::new();
     let mut at = 0;
-    while needs_hash && at < found.size {
+    while (needs_hash || is_short) && at < found.size {
         stop.check()?;
         let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
         content.resize(length, 0);
@@ -409,6 +406,25 @@ fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Resul
     if file.stamp()? != stamp_of(&found) {
         return Ok(None);
     }
-    let content = (found.size <= DIGEST_PART_BYTES as u64).then(|| Bytes::from(content));
+    let content = is_short.then(|| Bytes::from(content));
     Ok(Some(Whole { xattrs, hash: digest.finish(), content, found }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileDigest, Looked, Volume, look};
+    use crate::runtime::Stop;
+    use crate::tree::RelPath;
+
+    #[test]
+    fn a_file_that_became_short_since_the_scan_is_read_whole() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("log"), "what is left of it").unwrap();
+        let volume = Volume::open(root.path()).unwrap();
+        // The scan saw it long, so that no digest was asked for.
+        let looked = look(&volume, &RelPath::new("log").unwrap(), false, &Stop::new()).unwrap();
+        let Looked::Whole(whole) = looked else { unreachable!("nobody changes it") };
+        assert_eq!(whole.content.as_deref(), Some(&b"what is left of it"[..]));
+        assert_eq!(whole.hash, FileDigest::of(b"what is left of it"));
+    }
 }

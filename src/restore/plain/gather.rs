@@ -1,18 +1,16 @@
 //! The wanted tree, written into the state directory.
 
 use super::super::{Restore, RestoreError};
-use super::{From, header};
+use super::From;
 use crate::disk::StateFile;
-use crate::plain::error::PlainError;
 use crate::plain::listing::{Listed, Listing};
-use crate::plain::manifest::{LineReader, LineWriter};
+use crate::plain::manifest::{Header, LineReader, LineWriter};
 use crate::plain::wanted::{self, Gathered, Source};
 use crate::rclone_crypt::RcloneCrypt;
-use crate::remote::plain::{PlainMemory, PlainReceipt};
+use crate::remote::plain::PlainMemory;
 use crate::remote::session::Local;
 use crate::runtime::{Stop, compute};
 use crate::store::{Bucket, Object};
-use std::io::BufWriter;
 use std::path::Path;
 
 const WANTED: &str = "wanted";
@@ -36,12 +34,11 @@ pub async fn gather(
         Some(index) => Source::Index(Box::new(index)),
         None => Source::Log(Box::new(log.state(&from.bucket, &local.spill(), stop).await?)),
     };
-    let header = header(&PlainReceipt { seq: log.seq(), id: log.id().to_owned(), ..PlainReceipt::default() });
-    let mut writer = LineWriter::start(BufWriter::new(memory.scratch(WANTED)?), &header, true)?;
+    let mut writer = LineWriter::local(memory.scratch(WANTED)?, &Header::new(log.seq(), log.id(), &request.pod))?;
     let (bucket, stop) = (from.bucket.clone(), stop.clone());
     compute("gather the wanted tree", move || {
         let gathered = wanted::gather(&bucket, source, listing, &mut |line| writer.push(line), &stop)?;
-        writer.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
+        writer.finish_local()?;
         Ok(gathered)
     })
     .await
@@ -70,6 +67,5 @@ async fn sealed(bucket: &Bucket, crypt: &RcloneCrypt, spill: &Path, stop: &Stop)
 
 /// The tree that [`gather`] wrote.
 pub fn wanted(memory: &PlainMemory) -> Result<LineReader<StateFile>, RestoreError> {
-    let file = memory.reread(WANTED)?.ok_or_else(|| PlainError::Io(std::io::Error::other("the wanted tree is missing")))?;
-    Ok(LineReader::open(file, "the wanted tree")?)
+    Ok(memory.reread(WANTED, "the wanted tree")?)
 }

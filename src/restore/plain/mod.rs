@@ -9,21 +9,21 @@ use self::fill::Filler;
 use self::gather::gather;
 use self::survey::{Survey, Surveyor};
 use super::recorded::count_local_changes;
+use super::terms::Terms;
 use super::{CryptSource, Outcome, Restore, RestoreError, walk};
 use crate::disk::{PlaceOptions, Placer, Volume};
 use crate::plain::error::PlainError;
 use crate::plain::log::{Log, claim, look};
-use crate::plain::manifest::{Header, LineWriter, VERSION};
+use crate::plain::manifest::{Header, LineWriter};
 use crate::plain::wanted::Gathered;
 use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, admit_restore};
 use crate::rclone_crypt::RcloneCrypt;
 use crate::remote::plain::{PlainMemory, PlainReceipt};
 use crate::remote::session::Local;
-use crate::runtime::{Stop, clock, compute};
+use crate::runtime::{Stop, compute};
 use crate::store::Bucket;
 use crate::tree::Filter;
 use crate::vault::point::Wanted;
-use std::io::BufWriter;
 
 /// Where files come from.
 pub struct From {
@@ -113,7 +113,11 @@ fn say(gathered: &Gathered) {
     }
     if let (odd @ 1.., name) = &gathered.odd {
         let name = name.as_deref().unwrap_or_default();
-        tracing::warn!(objects = odd, first = %name.escape_debug(), "left out: no file can have such a name");
+        tracing::warn!(
+            objects = odd,
+            first = %name.escape_debug(),
+            "left out: no file can have such a name, or its outer white space would get lost on the way"
+        );
     }
 }
 
@@ -160,8 +164,8 @@ async fn execute(
     request.progress.set_totals(findings.place, findings.bytes);
     let mut filler = Filler::new(request, from, local, placer.clone(), stop);
     let mut steps = survey.steps.read()?;
-    let header = header(&plan.receipt);
-    let mut index = LineWriter::start(BufWriter::new(memory.next_index()?), &header, true)?;
+    let header = Header::new(plan.receipt.seq, &plan.receipt.id, &request.pod);
+    let mut index = LineWriter::local(memory.next_index()?, &header)?;
     while let Some(lines) = filler.window(&mut steps).await? {
         for line in &lines {
             index.push(line)?;
@@ -174,7 +178,7 @@ async fn execute(
             "rclone's format does not tell whether their ends were cut off: they end with a whole block of 64 KiB"
         );
     }
-    index.finish()?.into_inner().map_err(|error| PlainError::Io(error.into_error()))?;
+    index.finish_local()?;
     outcome.skipped = placer.skipped();
     let volume = local.volume.clone();
     compute("make the volume durable", move || volume.sync()).await?;
@@ -190,21 +194,6 @@ async fn execute(
     Ok(Outcome { receipt: whole, ..outcome })
 }
 
-fn header(receipt: &PlainReceipt) -> Header {
-    Header {
-        version: VERSION,
-        seq: receipt.seq,
-        id: receipt.id.clone(),
-        base: None,
-        pod: String::new(),
-        time_ms: clock::wall_ms(),
-        released: true,
-        files: 0,
-        dirs: 0,
-        bytes: 0,
-    }
-}
-
 async fn survey(
     request: &Restore,
     local: &Local,
@@ -215,14 +204,7 @@ async fn survey(
     let empty = local.volume.is_empty(&local.reserved)?;
     let scan = if empty { None } else { Some(walk(local, request.filter.clone())?) };
     let (wanted, index) = (gather::wanted(memory)?, memory.index()?);
-    let surveyor = Surveyor {
-        volume: local.volume.clone(),
-        filter: request.filter.clone(),
-        action: plan.action,
-        fresh: plan.fresh,
-        removing: plan.action.removes(request.delete, request.adopt),
-        stop: stop.clone(),
-    };
+    let surveyor = Surveyor { terms: Terms::new(request, local, plan.action, plan.fresh, stop) };
     let spill = local.spill();
     compute("compare the trees", move || surveyor.run(wanted, scan, index, &spill)).await
 }

@@ -2,16 +2,16 @@
 
 use super::super::RestoreError;
 use super::super::findings::{Cost, Findings};
-use super::super::recorded::{OldIndex, is_as_recorded, is_to_go, next_found};
+use super::super::recorded::{OldIndex, is_as_recorded, next_found};
 use super::super::survey::Step;
-use crate::disk::{Scan, Spool, SpoolReader, StateFile, Volume, stamp_of};
+use super::super::terms::Terms;
+use crate::disk::{Scan, Spool, SpoolReader, StateFile, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node, parse_line, put_line};
 use crate::plain::manifest::LineReader;
 use crate::plan::{RestoreAction, Side, side};
-use crate::runtime::Stop;
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::tree::{FileType, Filter, Found};
+use crate::tree::{FileType, Found};
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -55,18 +55,8 @@ pub struct Survey {
 
 /// What is compared.
 pub struct Surveyor {
-    /// The volume.
-    pub volume: Volume,
-    /// Which paths take part.
-    pub filter: Filter,
-    /// Why we restore.
-    pub action: RestoreAction,
-    /// All in the volume is a restore's: files are replaced in place.
-    pub fresh: bool,
-    /// Local entries that are not wanted are removed.
-    pub removing: bool,
-    /// Asked to stop.
-    pub stop: Stop,
+    /// By what.
+    pub terms: Terms,
 }
 
 impl Surveyor {
@@ -84,16 +74,16 @@ impl Surveyor {
         let mut wanted = tree.next()?;
         let mut found = next_found(&mut scan)?;
         while let Some(side) = side(wanted.as_ref().map(|w| &w.path), found.as_ref().map(|f| &f.path)) {
-            self.stop.check()?;
+            self.terms.stop.check()?;
             let here = if side == Side::Left { None } else { found.take() };
             let line = if side == Side::Right { None } else { wanted.take() };
             survey.findings.local += u64::from(here.is_some());
             match (line, here) {
                 (Some(line), here) if line.file_type().is_some() => {
-                    if self.filter.admits(&line.path) {
+                    if self.terms.filter.admits(&line.path) {
                         let before = old.at(&line.path)?;
                         let first = line.group.as_ref().is_none_or(|group| groups.insert(group.clone()));
-                        let cost = if first { cost(&line) } else { Cost::default() };
+                        let cost = if first { cost_of(&line) } else { Cost::default() };
                         self.step(line, here, before, cost, &mut survey)?;
                     }
                 }
@@ -104,7 +94,7 @@ impl Surveyor {
                     }
                     if let Some(here) = here {
                         let before = old.at(&here.path)?;
-                        if self.removing && is_to_go(self.action, &here, before) {
+                        if self.terms.removes(&here, before) {
                             survey.findings.remove(here);
                         }
                     }
@@ -134,14 +124,14 @@ impl Surveyor {
             Some(found) => self.compare(&line, found, before)?,
         };
         line.stamp = before.and_then(|before| before.stamp).filter(|_| step == Step::Keep);
-        survey.findings.count(step, cost, found.as_ref().filter(|_| self.fresh));
+        survey.findings.count(step, cost, found.as_ref().filter(|_| self.terms.fresh));
         Ok(survey.steps.push(step, &line)?)
     }
 
     /// What to do where something is already: nothing when it is known to be as wanted, or when local data wins; else its
     /// content decides.
     fn compare(&self, line: &Line, found: &Found, before: Option<&Line>) -> Result<Step, RestoreError> {
-        if self.action == RestoreAction::Merge {
+        if self.terms.action == RestoreAction::Merge {
             return Ok(Step::Keep);
         }
         let untouched = before.filter(|before| is_as_recorded(found, *before));
@@ -164,13 +154,13 @@ impl Surveyor {
 
     /// The digest of a local file; none when it changes meanwhile or cannot be read.
     fn digest(&self, found: &Found) -> Result<Option<ShortId>, RestoreError> {
-        let Ok(file) = self.volume.open_file(&found.path) else { return Ok(None) };
+        let Ok(file) = self.terms.volume.open_file(&found.path) else { return Ok(None) };
         let portion = found.size.min(DIGEST_PART_BYTES as u64);
         let mut buffer = vec![0; usize::try_from(portion).unwrap_or(DIGEST_PART_BYTES)];
         let mut digest = FileDigest::default();
         let mut at = 0;
         while at < found.size {
-            self.stop.check()?;
+            self.terms.stop.check()?;
             let length = usize::try_from(portion.min(found.size - at)).unwrap_or(buffer.len());
             if file.read_at(&mut buffer[..length], at)? != length {
                 return Ok(None);
@@ -184,6 +174,6 @@ impl Surveyor {
 
 /// What is written of a file. How much of one with holes takes room on the disk is not recorded: it is not refused for
 /// that.
-fn cost(line: &Line) -> Cost {
+fn cost_of(line: &Line) -> Cost {
     Cost { bytes: line.size(), needed: if line.sparse { 0 } else { line.size() } }
 }

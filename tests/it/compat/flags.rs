@@ -155,4 +155,6 @@ fn words_that_belong_to_no_flag_are_refused_by_name() {
         assert!(text.contains(&format!("unexpected argument {word}")), "{text}");
     }
     assert!(!machine.at("restored").exists());
+    let text = fails(&machine, &[], 2);
+    assert!(text.contains("Usage:"), "no command at all is a mistake too: {text}");
 }

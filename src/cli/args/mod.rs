@@ -3,6 +3,10 @@
 //! Names and short forms of the predecessor are kept; its flags that have no meaning here are accepted and hidden, so
 //! that an existing Pod spec still starts. Every boolean also takes `--flag=false`.
 
+mod sidecar;
+
+pub use sidecar::Sidecar;
+
 use super::control::args::{Health, Interrupt};
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
@@ -40,7 +44,7 @@ pub struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Push a local directory to the remote, once
+    /// Push a local directory to the remote: once, or with --schedule or --fsnotify again and again
     SyncToRemote(Box<SyncToRemote>),
     /// Restore a remote directory to the local disk, once
     RemoteToLocalSync(Box<RemoteToLocalSync>),
@@ -99,16 +103,15 @@ pub struct Access {
 /// Flags of the predecessor that mean nothing here: accepted without effect.
 #[derive(Debug, Args)]
 pub struct Former {
-    /// Without effect: a running process is not found by a file
+    /// Without effect: a restore is not found by a file
     #[arg(long, hide = true, value_name = "PATH")]
     pub pid_path: Option<PathBuf>,
 }
 
 impl Former {
-    /// One sentence for each flag that was given.
-    pub fn warnings(&self) -> Vec<String> {
-        let given = [("--pid-path", self.pid_path.is_some())];
-        given.iter().filter(|(_, given)| *given).map(|(flag, _)| format!("{flag} has no effect any more: remove it")).collect()
+    /// A sentence for the flag, if it was given.
+    pub fn warning(&self) -> Option<&'static str> {
+        self.pid_path.is_some().then_some("--pid-path has no effect on a restore: remove it")
     }
 }
 
@@ -225,9 +228,9 @@ pub struct SyncToRemote {
     /// Where the remote lies.
     #[command(flatten)]
     pub access: Access,
-    /// Flags of the predecessor.
+    /// Passes that go on.
     #[command(flatten)]
-    pub former: Former,
+    pub sidecar: Sidecar,
 }
 
 /// How contents are compressed.

@@ -1,0 +1,141 @@
+//! What each pass came to, told to health, metrics, log and whoever asked for it.
+
+use super::Around;
+use crate::admin::{Ended, Health};
+use crate::contract::control::{self, PassResult, Reply};
+use crate::cycle::PassEnd;
+use crate::fault::{Fault, Kind, Report};
+use crate::push::{Ending, Outcome, Push, PushError, pending};
+use crate::runtime::Stop;
+use crate::store::Requests;
+use crate::store::heartbeat::Heartbeat;
+use crate::telemetry::{Direction, Metrics, Operation};
+use crate::tree::Dirty;
+use std::time::Duration;
+
+/// How a pass ended, for the time of the next one.
+pub(super) fn end_of(result: &Result<Outcome, PushError>) -> PassEnd {
+    match result.as_ref().map(Outcome::ending) {
+        Ok(Ending::Complete) => PassEnd::Complete,
+        Ok(Ending::Partial(_)) => PassEnd::Partial,
+        Err(_) => PassEnd::Failed,
+    }
+}
+
+/// Tells what passes come to.
+#[derive(Debug)]
+pub(super) struct Reports {
+    health: Health,
+    metrics: Metrics,
+    heartbeat: Option<Heartbeat>,
+    place: String,
+    /// When the last complete pass began, by the wall clock; 0 before the first one.
+    complete_ms: u64,
+    requests: Requests,
+    failed: u64,
+}
+
+impl Reports {
+    pub fn new(around: &Around, place: String) -> Reports {
+        Reports {
+            health: around.health.clone(),
+            metrics: around.metrics.clone(),
+            heartbeat: around.heartbeat.clone(),
+            place,
+            complete_ms: 0,
+            requests: Requests::default(),
+            failed: 0,
+        }
+    }
+
+    /// When the last complete pass began: what changed later may not be at the remote.
+    pub fn complete_ms(&self) -> u64 {
+        self.complete_ms
+    }
+
+    /// Tells of a pass over `dirty` that began at `began_ms`. The answer is for those who asked for it.
+    pub async fn pass(&mut self, request: &Push<'_>, result: &Result<Outcome, PushError>, dirty: &Dirty, began_ms: u64) -> Reply {
+        self.count_requests(&request.bucket.requests());
+        match result {
+            Ok(outcome) => self.ended(outcome, began_ms).await,
+            Err(error) => self.failed(request, error, dirty).await,
+        }
+    }
+
+    async fn ended(&mut self, outcome: &Outcome, began_ms: u64) -> Reply {
+        let result = match (outcome.ending(), outcome.published) {
+            (Ending::Complete, true) => PassResult::Complete,
+            (Ending::Complete, false) => PassResult::Noop,
+            (Ending::Partial(_), _) => PassResult::Partial,
+        };
+        // In a quiet hour, hundreds of lines would say that nothing changed.
+        if result == PassResult::Noop && self.failed == 0 {
+            tracing::debug!("nothing changed");
+        } else {
+            outcome.say(&self.place);
+        }
+        self.failed = 0;
+        self.metrics.pass_ended(Direction::ToRemote, result, outcome.elapsed);
+        self.metrics.set_deletes_held(outcome.held.map_or(0, |held| held.count));
+        self.metrics.set_generation(outcome.commit);
+        let (exit, ended) = match outcome.ending() {
+            Ending::Complete => (0, Ended::Complete),
+            Ending::Partial(kind) => (kind.exit_code(), Ended::Partial),
+        };
+        self.health.ended(ended);
+        if exit == 0 {
+            self.complete_ms = began_ms;
+            self.metrics.set_pending(0, 0);
+            if let Some(heartbeat) = &self.heartbeat
+                && let Err(error) = heartbeat.send().await
+            {
+                tracing::warn!("{error}");
+            }
+        }
+        let entries = outcome.added + outcome.changed + outcome.deleted;
+        let pass = control::Pass {
+            result,
+            commit: outcome.commit,
+            entries,
+            bytes: outcome.bytes_new,
+            elapsed_ms: u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
+        };
+        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries", result.word())) }
+    }
+
+    async fn failed(&mut self, request: &Push<'_>, error: &PushError, dirty: &Dirty) -> Reply {
+        let kind = error.kind();
+        let report = Report::of(error);
+        self.failed += 1;
+        if kind == Kind::Unfinished {
+            tracing::warn!("{report}");
+        } else {
+            tracing::error!(kind = kind.word(), failed_in_a_row = self.failed, "a pass failed: {report}");
+        }
+        self.metrics.pass_ended(Direction::ToRemote, PassResult::Failed, Duration::ZERO);
+        self.health.ended(Ended::Failed(kind, report.to_string()));
+        if let Ok(pending) = pending(request, dirty, self.complete_ms, &Stop::new()).await {
+            self.metrics.set_pending(pending.files, pending.bytes);
+        }
+        Reply::new(kind.exit_code(), report.to_string())
+    }
+
+    fn count_requests(&mut self, now: &Requests) {
+        let new = now.since(&self.requests);
+        self.requests = *now;
+        let metrics = &self.metrics;
+        for (operation, requests) in [
+            (Operation::Get, new.get),
+            (Operation::Put, new.put),
+            (Operation::List, new.list),
+            (Operation::Head, new.head),
+            (Operation::Delete, new.delete),
+            (Operation::Other, new.other),
+        ] {
+            metrics.remote_requests(operation, requests);
+        }
+        metrics.remote_retries(new.retried);
+        metrics.transferred(Direction::ToRemote, new.bytes_up);
+        metrics.transferred(Direction::FromRemote, new.bytes_down);
+    }
+}
