@@ -7,6 +7,7 @@
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
 #   tests/tools.sh aws       the AWS CLI of that Python
+#   tests/tools.sh sshd      $SSHD, or where systems keep it: the server of OpenSSH
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -81,14 +82,14 @@ azurite() {
 
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, OpenSSL, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib pyopenssl wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, pyopenssl, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
 }
@@ -97,6 +98,21 @@ aws() {
     local python
     python=$(python)
     echo "${python%/*}/aws"
+}
+
+sshd() {
+    local program
+    for program in "${SSHD:-}" "$(type -P sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd; do
+        [ -n "$program" ] && [ -x "$program" ] || continue
+        for tool in ssh-keygen ssh-agent ssh-add; do
+            type -P "$tool" >/dev/null || fail "$tool is needed beside sshd: install openssh-client"
+        done
+        # Started by root, it wants this folder, which systems make when they start.
+        if [ "$(id -u)" -eq 0 ]; then mkdir -p /run/sshd; fi
+        echo "$program"
+        return
+    done
+    fail "sshd is needed: install openssh-server, or set SSHD=/path/to/sshd"
 }
 
 case "${1:-}" in
@@ -108,5 +124,6 @@ case "${1:-}" in
     azurite) azurite ;;
     python) python ;;
     aws) aws ;;
-    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|toxiproxy" ;;
+    sshd) sshd ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy" ;;
 esac

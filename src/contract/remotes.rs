@@ -260,13 +260,44 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("user", Form::Text, "the user; anonymous when absent"),
             option("pass", Form::Password, "the user's password"),
             option("explicit_tls", Form::Flag, "encrypt after AUTH TLS"),
+            option("tls", Form::Flag, "encrypt from the first byte; such servers mostly have port 990"),
             CA_FILE,
         ],
         fences: Fences::Detect,
         large: IN_ONE,
-        tested: "pyftpdlib, without TLS",
-        note: "Paths lie below the folder in which a log-in ends. Without TLS everybody on the way reads the password. \
-               Not served: TLS from the first byte (`tls`).",
+        tested: "pyftpdlib, without TLS and with both kinds",
+        note: "Paths lie below the folder in which a log-in ends. Without TLS everybody on the way reads the password.",
+    },
+    RemoteType {
+        name: "sftp",
+        aliases: &[],
+        first: First::Folder,
+        options: &[
+            needed("host", Form::Text, "the server, as HOST or HOST:PORT"),
+            option("port", Form::Text, "the port, if not 22 and not given with the host"),
+            needed("user", Form::Text, "the user"),
+            option("known_hosts_file", Form::Path, "the keys that servers may show, as ssh-keyscan writes them"),
+            option("key_file", Form::Path, "the user's private key"),
+            option("key_pem", Form::Secret, "its text instead; `\\n` may stand for a line break"),
+            option("key_file_pass", Form::Password, "the passphrase of that key"),
+            option("pubkey_file", Form::Path, "the certificate of that key"),
+            option("pubkey", Form::Text, "its text instead"),
+            option("pass", Form::Password, "the user's password, also where the server asks for it in its own words"),
+            option(
+                "key_use_agent",
+                Form::Flag,
+                "ask the agent at SSH_AUTH_SOCK, also beside a key or password; with `key_file` for that key only",
+            ),
+            option("subsystem", Form::Text, "the server's name for its file service, if not sftp"),
+        ],
+        fences: Fences::Probed,
+        large: "streamed",
+        tested: "OpenSSH and rclone serve sftp",
+        note: "A path that begins with `/` begins at the server's root, others in the folder in which a log-in ends. A server is \
+               logged in to only if its key is in `known_hosts_file`; otherwise the message shows the key and the line that is \
+               missing. A second writer is refused where the server knows hard links (`hardlink@openssh.com`, as OpenSSH does) \
+               on a file system that has them, and only detected elsewhere. The modification times of plain files are kept to \
+               the second.",
     },
     RemoteType {
         name: "http",
@@ -384,7 +415,11 @@ pub const REMOTE_TYPES_UNSERVED: &[(&str, &str)] = &[
     ("box", "use webdav: Box serves it for some plans"),
     ("fichier", "mount it with rclone and use local"),
     ("filefabric", "use its S3 or WebDAV gateway"),
-    ("hdfs", "use the cluster's S3 gateway (Ozone), or mount it with rclone and use local"),
+    (
+        "hdfs",
+        "use the cluster's S3 gateway (Ozone), or mount it with rclone and use local: the client in Rust takes Kerberos, \
+         by which clusters know their users, from a library that a static binary cannot load",
+    ),
     ("hidrive", "use webdav with https://webdav.hidrive.strato.com"),
     ("iclouddrive", "mount it with rclone and use local"),
     ("internetarchive", "use s3 with https://s3.us.archive.org"),
@@ -400,7 +435,6 @@ pub const REMOTE_TYPES_UNSERVED: &[(&str, &str)] = &[
     ("putio", "mount it with rclone and use local"),
     ("qingstor", "use s3 with its S3 endpoint"),
     ("quatrix", "mount it with rclone and use local"),
-    ("sftp", "mount it (sshfs, rclone) and use local, or serve the folder by WebDAV"),
     ("sharefile", "mount it with rclone and use local"),
     ("sia", "use s3 with renterd's S3 gateway"),
     ("smb", "mount the share and use local"),

@@ -57,7 +57,7 @@ impl Bucket {
         let progress = match &self.inner.backend {
             Backend::S3(s3) => s3.progress(),
             Backend::Served(served) => served.progress(),
-            Backend::Ftp(_) | Backend::Local(_) | Backend::Memory(_) => None,
+            Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => None,
         };
         let wait = tries.backoff.next_wait();
         tries.count += 1;

@@ -1,6 +1,8 @@
 //! Remotes that are not S3, each on a real server that is started here.
 
 mod servers;
+mod sftp;
+mod ssh;
 
 use self::servers::Server;
 use crate::machine::{Machine, assert_same, noise, paths};
@@ -137,6 +139,22 @@ fn ftp_keeps_both_layouts() {
     assert_eq!(std::fs::read(folder.join("sizes/0")).expect("an empty file"), b"");
     assert_eq!(std::fs::read(folder.join(server.odd_name())).expect("a file"), b"spelled");
     assert_no_leftovers(&server);
+}
+
+#[test]
+fn ftp_with_tls_keeps_a_vault_and_trusts_only_known_authorities() {
+    for (kind, option) in [("ftps", "REMOTE_EXPLICIT_TLS"), ("ftps-first", "REMOTE_TLS")] {
+        let Some(server) = Server::ftps(kind, option) else { return };
+        let mut machine = Machine::new(server.remote(), "some/path");
+        machine.write("file", b"content");
+        pushed(&machine, &[]);
+        restored(&machine, "restored");
+        assert_no_leftovers(&server);
+        machine.unset("REMOTE_CA_FILE");
+        let (code, text) = machine.push(&[]);
+        assert_eq!(code, 5, "{text}");
+        assert!(text.contains("certificate"), "{text}");
+    }
 }
 
 /// An FTP server says "550" of what is not there and of what nobody may read.

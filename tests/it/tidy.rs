@@ -38,7 +38,21 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Outside things and the rooms whose door they are.
 const DOORS: &[(&[&str], &[&str])] = &[
-    (&["opendal", "opendal_http_transport_reqwest", "reqsign_aws_v4", "reqsign_core", "reqwest", "suppaftp"], &["store"]),
+    (
+        &[
+            "opendal",
+            "opendal_http_transport_reqwest",
+            "reqsign_aws_v4",
+            "reqsign_core",
+            "reqwest",
+            "suppaftp",
+            "russh",
+            "russh_sftp",
+            "hmac",
+            "sha1",
+        ],
+        &["store"],
+    ),
     (&["hyper", "hyper_util"], &["admin"]),
     (&["prometheus_client"], &["telemetry"]),
     (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),
