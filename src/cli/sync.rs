@@ -26,6 +26,9 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
     let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
+    if args.create_bucket && !args.dry_run && bucket.make(&frame.stop).await? {
+        tracing::info!("made the bucket of {}", bucket.describe());
+    }
     let volume = Volume::open(&args.src)?;
     let local = match Local::open(volume, args.state.state_dir.as_deref()) {
         Err(error) if error.is_busy() && !args.sidecar.stays() && !args.dry_run => return ask_sidecar(args, frame, error).await,
