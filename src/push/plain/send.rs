@@ -243,7 +243,7 @@ impl Sender {
         let file = &whole.source;
         let key = key_of(&self.bucket, &step.line.path);
         let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(PlainError::from)?;
-        let digest = match self.send_parts(&key, &file, size, &mut upload).await {
+        let digest = match self.send_parts(&key, file, size, &mut upload).await {
             Ok(Ok(digest)) if file.stamp().ok() == Some(whole.stamp) => digest,
             other => {
                 upload.abort().await;
