@@ -11,6 +11,7 @@ mod engine;
 mod faults;
 mod fidelity;
 mod golden;
+mod handover;
 mod interop;
 mod kills;
 mod longlog;
