@@ -99,6 +99,13 @@ impl Local {
         Ok(Local { reserved: reserved_on(&volume, &path), volume, root, _lock: lock })
     }
 
+    /// Whether another process has it now. No directory is made.
+    pub fn is_held(volume: &Path, state_dir: Option<&Path>) -> bool {
+        let path = state_dir.map_or_else(|| volume.join(STATE_NAME), Path::to_path_buf);
+        let locked = path.is_dir().then(|| StateDir::open(&path).and_then(|root| root.lock()));
+        matches!(locked, Some(Err(DiskError::Busy { .. })))
+    }
+
     /// Where temporary files may go.
     pub fn spill(&self) -> PathBuf {
         self.root.path().to_path_buf()
