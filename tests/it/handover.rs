@@ -1,7 +1,10 @@
 //! From one Pod to the next: the restore of an init container with `--claim`, beside a Pod that still ends.
 
-use crate::machine::{Machine, picture, told};
+use crate::machine::{Machine, noise, picture, told};
+use crate::s3::{S3, Verb};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Restores as an init container does, with little patience.
 fn start(machine: &Machine, target: &str) -> (i32, String) {
@@ -61,4 +64,34 @@ fn an_empty_remote_is_written_to_for_a_claim_and_for_nothing_else() {
     assert_eq!((code, stored(&machine)), (3, 0), "{text}");
     assert_eq!(start(&machine, "first").0, 0);
     assert!(stored(&machine) > 0);
+}
+
+#[test]
+fn the_last_words_count_the_time_since_the_signal_also_when_a_pass_was_under_way() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("large", noise(1, 24 << 20));
+    let words = machine.at("last words");
+    std::fs::write(&words, "").expect("a file");
+    let log = format!("--termination-log={}", words.display());
+    let more = ["--schedule=@every 1h", "--grace=4s", "--bwlimit=1M", "--pid-path=sidecar.pid", &log];
+    let args = [&["sync-to-remote", "-s", "volume", "-d", machine.path], more.as_slice()].concat();
+    let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
+    let begin = Instant::now();
+    while !s3.requests().iter().any(|seen| seen.verb == Verb::Put && seen.key.contains("/obj/")) {
+        assert!(begin.elapsed() < Duration::from_secs(20), "no pass has begun: {:?}", child.try_wait());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let signalled = Instant::now();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    let status = child.wait().expect("it ends");
+    let took = signalled.elapsed();
+    let text = std::fs::read_to_string(&words).expect("last words");
+    let said: serde_json::Value = serde_json::from_str(&text).expect("one line of JSON");
+    assert_eq!((status.code(), said["result"].as_str()), (Some(9), Some("deadline")), "{text}");
+    assert_eq!(said["unsyncedBytes"].as_u64(), Some(24 << 20), "{text}");
+    let elapsed = Duration::from_millis(said["elapsedMs"].as_u64().expect("a number"));
+    // Half of the grace period is kept for the last words.
+    assert!(elapsed >= Duration::from_secs(1) && elapsed <= took, "{text}, and it ended after {took:?}");
 }
