@@ -60,10 +60,13 @@ PYTHON
 command -v python3 >/dev/null || fail "python3 is needed: it creates MinIO's bucket and runs the second reader of the format"
 minio=$(tests/tools.sh minio)
 IT_PYTHON=$(tests/tools.sh python)
+IT_AWS=$(tests/tools.sh aws)
 IT_RCLONE=$(tests/tools.sh rclone)
+IT_MC=$(tests/tools.sh mc)
 IT_TOXIPROXY=$(tests/tools.sh toxiproxy)
 IT_FAKE_GCS=$(tests/tools.sh fake-gcs)
-export IT_PYTHON IT_RCLONE IT_TOXIPROXY IT_FAKE_GCS
+IT_SSHD=$(tests/tools.sh sshd)
+export IT_PYTHON IT_AWS IT_RCLONE IT_MC IT_TOXIPROXY IT_FAKE_GCS IT_SSHD
 # Azurite comes with hundreds of npm packages: it takes part where it is there already.
 if [ -n "${AZURITE:-}" ] || command -v azurite-blob >/dev/null; then
     IT_AZURITE=$(tests/tools.sh azurite)

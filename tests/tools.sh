@@ -2,9 +2,12 @@
 # Prints the path of a tool that the tests need, and gets it first when it is missing:
 #   tests/tools.sh minio     $MINIO, or on PATH, or built with Go, or taken out of a container image
 #   tests/tools.sh rclone    $RCLONE, or on PATH, or built with Go
+#   tests/tools.sh mc        $MC, or MinIO's client on PATH, or built with Go
 #   tests/tools.sh fake-gcs  $FAKE_GCS, or on PATH, or built with Go: a store that speaks as Google's does
 #   tests/tools.sh azurite   $AZURITE, or on PATH, or from npm: a store that speaks as Azure's does
 #   tests/tools.sh python    a Python that has what tests/format and tests/servers.py need
+#   tests/tools.sh aws       the AWS CLI of that Python
+#   tests/tools.sh sshd      $SSHD, or where systems keep it: the server of OpenSSH
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
@@ -55,6 +58,16 @@ built() {
     echo "$cache/$program"
 }
 
+mc() {
+    # Midnight Commander has the same name, so that some systems call MinIO's client mcli.
+    local found
+    if [ -z "${MC:-}" ] && found=$(type -P mc) && "$found" --version 2>/dev/null | grep -q MinIO; then
+        echo "$found"
+    else
+        built MC mcli --version github.com/minio/mc
+    fi
+}
+
 azurite() {
     if given AZURITE azurite-blob; then return; fi
     local program=$cache/azurite/node_modules/.bin/azurite-blob
@@ -69,16 +82,37 @@ azurite() {
 
 python() {
     local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, blake3, cheroot, cryptography, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
+    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, OpenSSL, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi blake3 cheroot cryptography pyftpdlib wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, blake3, cheroot, cryptography, pyftpdlib, wsgidav and zstandard"
+        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib pyopenssl wsgidav zstandard >&2 ||
+            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, pyopenssl, wsgidav and zstandard"
     fi
     echo "$venv/bin/python"
+}
+
+aws() {
+    local python
+    python=$(python)
+    echo "${python%/*}/aws"
+}
+
+sshd() {
+    local program
+    for program in "${SSHD:-}" "$(type -P sshd || true)" /usr/sbin/sshd /usr/local/sbin/sshd /sbin/sshd; do
+        [ -n "$program" ] && [ -x "$program" ] || continue
+        for tool in ssh-keygen ssh-agent ssh-add; do
+            type -P "$tool" >/dev/null || fail "$tool is needed beside sshd: install openssh-client"
+        done
+        # Started by root, it wants this folder, which systems make when they start.
+        if [ "$(id -u)" -eq 0 ]; then mkdir -p /run/sshd; fi
+        echo "$program"
+        return
+    done
+    fail "sshd is needed: install openssh-server, or set SSHD=/path/to/sshd"
 }
 
 case "${1:-}" in
@@ -86,7 +120,10 @@ case "${1:-}" in
     rclone) built RCLONE rclone version github.com/rclone/rclone ;;
     fake-gcs) built FAKE_GCS fake-gcs-server -h github.com/fsouza/fake-gcs-server ;;
     toxiproxy) built TOXIPROXY toxiproxy-server -version github.com/Shopify/toxiproxy/v2/cmd/server ghcr.io/shopify/toxiproxy:latest /toxiproxy ;;
+    mc) mc ;;
     azurite) azurite ;;
     python) python ;;
-    *) fail "usage: tests/tools.sh minio|rclone|fake-gcs|azurite|python|toxiproxy" ;;
+    aws) aws ;;
+    sshd) sshd ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy" ;;
 esac

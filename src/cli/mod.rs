@@ -7,6 +7,7 @@ mod completions;
 mod control;
 mod doctor;
 mod frame;
+mod hooks;
 mod key;
 mod kit;
 mod ls;

@@ -157,7 +157,7 @@ pub async fn check(level: CheckLevel, target: &Target, frame: &Frame) -> Verdict
         (gathered.missing, "in the manifest without an object: deleted by another program"),
         (gathered.edited, "changed by another program since the last push"),
         (gathered.foreign, "of other programs"),
-        (gathered.odd.0, "whose names no file can have"),
+        (gathered.odd.0, "whose keys cannot be read as files"),
         (gathered.shadowed, "that have the name of a folder"),
     ] {
         if number > 0 {

@@ -23,6 +23,7 @@ use data_encoding::HEXLOWER;
 /// Pushes once, or stays and pushes again and again.
 pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Report> {
     let filter = filter(&args.paths)?;
+    let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let asks = !args.sidecar.stays() && !args.dry_run;
     let reached = match frame.reach(&args.access, &args.dst) {
@@ -57,6 +58,7 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         accept_rollback: args.state.accept_rollback,
         takeover: takeover(&args.takeover),
         pod: frame.pod(),
+        hooks,
         watch: None,
         single_key: args.single_key,
         progress: progress.clone(),

@@ -39,6 +39,12 @@ impl Environment {
         named.map(String::as_str).filter(|name| self.get(name).is_some())
     }
 
+    /// All variables, for another program, but those behind the prefixes.
+    pub fn without(&self, prefixes: &[&str]) -> Vec<(String, String)> {
+        let theirs = self.texts.iter().filter(|(name, _)| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        theirs.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// The options behind `prefix`: `-p`-style parameters first, then the environment, then the configuration file; the
     /// later wins. Keys are in lower case; what Kubernetes and devcontainers set by themselves is left out, except for
     /// `known` keys.

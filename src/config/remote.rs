@@ -173,6 +173,7 @@ impl RemoteOptions {
                     };
                     (config.container, names) = (container.to_string(), rest);
                 }
+                config.is_absolute = config.kind.name == "sftp" && remote_path.starts_with('/');
                 config.prefix = names.join("/");
                 Ok(RemoteConfig::Served(Box::new(config)))
             }

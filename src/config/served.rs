@@ -41,8 +41,12 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
         }
         options.extend(found.map(|value| (option.name, value)));
     }
+    let socket = check.environment.get(env::SSH_AUTH_SOCK).filter(|socket| !socket.is_empty());
+    if let ("sftp", Some(socket)) = (kind.name, socket) {
+        options.insert("agent_socket", Secret::new(socket.to_string()));
+    }
     credentials(kind, &options, check);
-    ServedConfig { kind, container: String::new(), prefix: String::new(), options, bandwidth: None }
+    ServedConfig { kind, container: String::new(), prefix: String::new(), is_absolute: false, options, bandwidth: None }
 }
 
 fn file_key(option: &RemoteOption) -> String {
@@ -164,13 +168,29 @@ fn tokens(
 fn credentials(kind: &RemoteType, options: &BTreeMap<&'static str, Secret<String>>, check: &mut Check<'_>) {
     let has = |name: &str| options.contains_key(name);
     let is_on = |name: &str| options.get(name).is_some_and(|value| value.expose() == "true");
-    let port = options.get("port").map(|port| port.expose().parse::<u16>());
+    let is_no_port = options.get("port").is_some_and(|port| port.expose().parse::<u16>().is_err());
     match kind.name {
-        "ftp" if port.is_some_and(|port| port.is_err()) => {
-            check.wrong("port", "is not a port's number", "write a number such as 21");
+        "ftp" | "sftp" if is_no_port => {
+            check.wrong("port", "is not a port's number", "write a number such as 21 or 22");
+        }
+        "ftp" if is_on("tls") && is_on("explicit_tls") => {
+            check.wrong("tls", "excludes explicit_tls", "keep explicit_tls, unless the server encrypts from the first byte");
+        }
+        "sftp" if !["pass", "key_file", "key_pem", "agent_socket"].iter().any(|name| has(name)) => {
+            let hint = "set REMOTE_KEY_FILE, REMOTE_KEY_PEM or REMOTE_PASS, or SSH_AUTH_SOCK of an agent";
+            check.mistakes.add(check.options.variable("key_file"), "is missing: there are no credentials", hint);
         }
         "azureblob" if !(has("key") || has("sas_url") || is_on("env_auth")) => {
             let hint = "set REMOTE_ACCOUNT and REMOTE_KEY, or REMOTE_SAS_URL, or REMOTE_ENV_AUTH=true";
+            check.mistakes.add(check.options.variable("key"), "is missing: there are no credentials", hint);
+        }
+        "swift" if !(has("auth") || (has("storage_url") && has("auth_token"))) => {
+            let hint = "set REMOTE_AUTH to where to log in, or REMOTE_STORAGE_URL and REMOTE_AUTH_TOKEN";
+            check.mistakes.add(check.options.variable("auth"), "is missing: there are no credentials", hint);
+        }
+        "swift" if has("auth") && !(has("key") || has("application_credential_secret")) => {
+            let hint =
+                "set REMOTE_USER and REMOTE_KEY, or REMOTE_APPLICATION_CREDENTIAL_ID and REMOTE_APPLICATION_CREDENTIAL_SECRET";
             check.mistakes.add(check.options.variable("key"), "is missing: there are no credentials", hint);
         }
         "azureblob" if !(has("account") || has("sas_url")) => {

@@ -29,6 +29,12 @@ pub const STATE_DIR: &str = "STATE_DIR";
 pub const VSC_SOCKET: &str = "VSC_SOCKET";
 /// The heartbeat: `HEARTBEAT_URL`, `HEARTBEAT_URL_FILE`.
 pub const HEARTBEAT_PREFIX: &str = "HEARTBEAT_";
+/// Called before a push.
+pub const BEFORE_PUSH: &str = "BEFORE_PUSH";
+/// Called after a push.
+pub const AFTER_PUSH: &str = "AFTER_PUSH";
+/// How long each of the two may take.
+pub const HOOK_TIMEOUT: &str = "HOOK_TIMEOUT";
 /// The Pod's grace period, which only the Pod's author knows.
 pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
 /// Where probes and Prometheus are answered.
@@ -41,6 +47,8 @@ pub const LOG_LEVEL: &str = "LOG_LEVEL";
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 /// The home directory.
 pub const HOME: &str = "HOME";
+/// Where an agent that keeps keys for ssh listens.
+pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 /// The AWS tools' name for a file of trusted certificates.
 pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The AWS tools' names for the region, in their order; set by workload identity.
@@ -134,35 +142,64 @@ pub const REMOTE_IDLE_ELSEWHERE: &[&str] = &[
     "acknowledge_abuse",
     "allow_import_name_change",
     "archive_tier_delete",
+    "ask_password",
     "auth_url",
     "auto_confirm",
     "batch_mode",
     "batch_size",
     "batch_timeout",
+    "blake3sum_command",
     "bucket_policy_only",
+    "ciphers",
+    "concurrency",
+    "connections",
+    "copy_is_hardlink",
+    "crc32sum_command",
     "create_library",
     "delete_snapshots",
+    "disable_concurrent_reads",
+    "disable_concurrent_writes",
+    "disable_hashcheck",
     "drive_id",
     "drive_type",
     "expose_onenote_notebooks",
+    "fetch_until_empty_page",
     "hard_delete",
+    "hashes",
+    "host_key_algorithms",
+    "idle_timeout",
+    "key_exchange",
     "location",
+    "macs",
+    "md5sum_command",
     "mountid",
     "nextcloud_chunk_size",
+    "no_chunk",
     "no_large_objects",
     "no_slash",
     "owncloud_exclude_mounts",
     "owncloud_exclude_shares",
     "pacer_burst",
     "pacer_min_sleep",
+    "partial_page_fetch_threshold",
+    "path_override",
     "project_number",
     "scope",
+    "set_modtime",
     "setmtime",
+    "sha1sum_command",
+    "sha256sum_command",
+    "shell_type",
     "size_as_quota",
     "skip_gdocs",
     "skip_shortcuts",
     "token_url",
+    "use_fstat",
+    "use_insecure_cipher",
+    "use_segments_container",
     "use_trash",
+    "xxh128sum_command",
+    "xxh3sum_command",
 ];
 /// rclone's options that would change where or as whom we store, and that are not served: an error when given.
 pub const REMOTE_UNSERVED: &[&str] = &[

@@ -5,6 +5,7 @@
 //! beneath the root); what could not be read is counted and makes a listing Partial; memory does not grow with the
 //! number of files. It decides nothing: what should be pushed, placed or removed is decided above.
 
+mod database;
 mod error;
 mod message;
 mod metadata;
@@ -25,6 +26,7 @@ mod volume;
 mod watch;
 mod xattr;
 
+pub use database::{Copied, DatabaseCopies, companions, is_log};
 pub use error::{DiskError, Facts};
 pub use message::write_message;
 pub use metadata::PlaceSkips;

@@ -138,6 +138,21 @@ impl SortedNames {
         }
     }
 
+    /// Whether this name with one of the endings may still come: certain where the names are in memory, `true` where they
+    /// are not.
+    pub(super) fn may_hold(&self, name: &[u8], endings: &[&[u8]]) -> bool {
+        match &self.0 {
+            Source::Memory { block, next } => {
+                let rest = block.starts.get(*next..).unwrap_or_default();
+                // What begins with the name follows it at once: most names are answered here.
+                let any = rest.first().is_some_and(|start| block.name(*start).starts_with(name));
+                let holds = |wanted: Vec<u8>| rest.binary_search_by(|start| block.name(*start).cmp(&wanted)).is_ok();
+                any && endings.iter().any(|ending| holds([name, ending].concat()))
+            }
+            Source::Merge(_) => true,
+        }
+    }
+
     /// Bytes of memory held, nearly.
     pub(super) fn held(&self) -> usize {
         match &self.0 {

@@ -2,10 +2,10 @@
 
 use super::error::DiskError;
 use super::stat::{Stamp, stamp, stat_fd};
-use super::volume::Volume;
+use super::volume::{Volume, errno_of};
 use super::xattr::{Xattr, read_xattrs};
 use crate::tree::RelPath;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::{Errno, pread};
 use std::num::NonZeroU64;
@@ -20,6 +20,12 @@ pub struct SourceFile {
     volume: Volume,
     path: RelPath,
     fd: OwnedFd,
+}
+
+impl AsFd for SourceFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl SourceFile {
@@ -93,6 +99,11 @@ impl SourceFile {
         if let Some(length) = NonZeroU64::new(range.end.saturating_sub(range.start)) {
             let _ = fadvise(&self.fd, range.start, Some(length), Advice::DontNeed);
         }
+    }
+
+    /// A handle of the same open file.
+    pub(super) fn to_file(&self) -> Result<std::fs::File, DiskError> {
+        self.fd.try_clone().map(std::fs::File::from).map_err(|error| self.fault("opening", errno_of(&error)))
     }
 
     fn fault(&self, action: &'static str, errno: Errno) -> DiskError {

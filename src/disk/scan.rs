@@ -3,6 +3,7 @@
 //! One directory's names are read at once and sorted, then looked at one by one; below a directory the walk goes on
 //! before its next sibling. That is the order of paths, so nothing is sorted twice and nothing is kept.
 
+use super::database::{Beside, ENDINGS, begins_as_database, is_companion};
 use super::error::{DiskError, gone};
 use super::names::{NameSorter, SortedNames};
 use super::skips::Skips;
@@ -65,6 +66,8 @@ struct Level {
     fd: Option<OwnedFd>,
     inode: (u64, u64),
     names: SortedNames,
+    /// Whether `names` are all that the directory holds.
+    is_whole: bool,
     /// The name looked at last.
     name: Vec<u8>,
 }
@@ -75,7 +78,7 @@ impl Scan {
         Scan::start_within(volume, options, SORT_BYTES)
     }
 
-    fn start_within(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<Scan, DiskError> {
+    pub(super) fn start_within(volume: &Volume, options: ScanOptions, sort_bytes: usize) -> Result<Scan, DiskError> {
         let failed = |errno| volume.fault("listing", None, errno);
         let (mut scan, root, stat) = Scan::new(volume, options, sort_bytes)?;
         if let Some(watch) = &scan.options.watch {
@@ -87,7 +90,14 @@ impl Scan {
         if let Some(errno) = refused {
             return Err(failed(errno));
         }
-        scan.push_level(Level { path: None, fd: Some(root), inode: (device(&stat), stat.stx_ino), names, name: Vec::new() });
+        scan.push_level(Level {
+            path: None,
+            fd: Some(root),
+            inode: (device(&stat), stat.stx_ino),
+            names,
+            is_whole: true,
+            name: Vec::new(),
+        });
         Ok(scan)
     }
 
@@ -196,7 +206,14 @@ impl Scan {
         let names = sorter.add(region.path.name()).and_then(|()| sorter.finish());
         let names = names.map_err(|error| self.spill_fault(&error))?;
         self.alone = !region.below;
-        self.push_level(Level { path: above, fd: Some(fd), inode: (device(&stat), stat.stx_ino), names, name: Vec::new() });
+        self.push_level(Level {
+            path: above,
+            fd: Some(fd),
+            inode: (device(&stat), stat.stx_ino),
+            names,
+            is_whole: false,
+            name: Vec::new(),
+        });
         Ok(())
     }
 
@@ -233,6 +250,9 @@ impl Scan {
         };
         let admitted = self.options.filter.admits(&path);
         match file_type(&stat) {
+            // It is part of the database beside it.
+            FileType::File if is_companion(self.current_dir()?, path.name()) => None,
+            FileType::File => admitted.then(|| self.file(path, &stat)).flatten(),
             FileType::Socket | FileType::Device if admitted => {
                 self.skips.add(Skip { path: Some(path), reason: SkipReason::Special, detail: None });
                 None
@@ -253,6 +273,24 @@ impl Scan {
             }
             _ => admitted.then(|| found(path, &stat)),
         }
+    }
+
+    /// A regular file; of a database, with what lies beside it.
+    fn file(&mut self, path: RelPath, stat: &Statx) -> Option<Found> {
+        let mut file = found(path, stat);
+        let level = self.levels.last()?;
+        if level.is_whole && !level.names.may_hold(file.path.name(), &ENDINGS) {
+            return Some(file);
+        }
+        let dir = self.current_dir()?;
+        match Beside::look(dir, file.path.name()) {
+            Ok(beside) => file.identity.log = beside.log().filter(|_| begins_as_database(dir, file.path.name())),
+            Err(errno) => {
+                self.incomplete(Some(file.path), SkipReason::Unreadable, said(errno));
+                return None;
+            }
+        }
+        Some(file)
     }
 
     /// Whether a path is no part of the data: the state directory, `lost+found`, an unfinished file.
@@ -291,7 +329,7 @@ impl Scan {
             Ok(stat) => (device(&stat), stat.stx_ino),
             Err(_) => (directory.identity.device, directory.identity.inode),
         };
-        self.push_level(Level { path: Some(directory.path), fd: Some(fd), inode, names, name: Vec::new() });
+        self.push_level(Level { path: Some(directory.path), fd: Some(fd), inode, names, is_whole: true, name: Vec::new() });
         Ok(())
     }
 

@@ -97,6 +97,7 @@ pub(super) fn found(path: RelPath, stat: &Statx) -> Found {
             inode: stat.stx_ino,
             ctime: timestamp(&stat.stx_ctime),
             links: u64::from(stat.stx_nlink),
+            log: None,
         },
     }
 }
@@ -111,6 +112,6 @@ pub(super) fn stamp(stat: &Statx) -> Stamp {
     }
 }
 
-fn timestamp(time: &StatxTimestamp) -> Timestamp {
+pub(super) fn timestamp(time: &StatxTimestamp) -> Timestamp {
     Timestamp { seconds: time.tv_sec, nanos: time.tv_nsec }
 }

@@ -7,6 +7,7 @@
 //! What is heard are hints. Lost ones (a queue that overflowed, a directory that could not be watched) are said, and the
 //! answer to them is a walk. Opening and reading is not listened to: our own walks would fill the queue.
 
+use super::database::companion_of;
 use super::error::DiskError;
 use super::scan::is_temporary;
 use super::volume::Volume;
@@ -198,6 +199,10 @@ impl Watch {
             return;
         }
         let is_directory = what.intersects(ReadFlags::ISDIR);
+        // A commit may write to a database's log alone.
+        if let Some(database) = companion_of(&path).filter(|database| self.filter.admits(database)) {
+            dirty.mark(database, false);
+        }
         let (left, came) = (ReadFlags::DELETE | ReadFlags::MOVED_FROM, ReadFlags::CREATE | ReadFlags::MOVED_TO);
         if what.intersects(ReadFlags::MOVED_FROM) && is_directory {
             self.forget_below(table, &path);

@@ -12,7 +12,8 @@ pub struct Known<'a> {
     pub attributes: &'a Attributes,
     /// Its length.
     pub size: u64,
-    /// Change time and inode of the local file whose content was recorded; `None` when no local file was compared yet.
+    /// [`Identity::stamp`](crate::tree::Identity::stamp) of the local file whose content was recorded; `None` when no
+    /// local file was compared yet.
     pub stamp: Option<(Timestamp, u64)>,
 }
 
@@ -26,12 +27,12 @@ pub enum Verdict {
 }
 
 /// Compares size, mtime, ctime, inode, mode and owner. The change time cannot be set back by a program, so an edit that
-/// keeps length and mtime is noticed.
+/// keeps length and mtime is noticed. A database with a log has another length than what is recorded of both together.
 pub fn judge(found: &Found, known: &Known<'_>) -> Verdict {
     let same = found.file_type == known.file_type
         && found.attributes == *known.attributes
-        && found.size == known.size
-        && known.stamp == Some((found.identity.ctime, found.identity.inode));
+        && (found.size == known.size || found.identity.log.is_some())
+        && known.stamp == Some(found.identity.stamp());
     if same { Verdict::Unchanged } else { Verdict::Look }
 }
 
@@ -63,7 +64,7 @@ pub fn side(left: Option<&RelPath>, right: Option<&RelPath>) -> Option<Side> {
 #[cfg(test)]
 mod tests {
     use super::{Known, Verdict, judge};
-    use crate::tree::{Attributes, FileType, Found, Identity, RelPath, Timestamp};
+    use crate::tree::{Attributes, DatabaseLog, FileType, Found, Identity, RelPath, Timestamp};
 
     fn found() -> Found {
         Found {
@@ -72,7 +73,7 @@ mod tests {
             attributes: Attributes { mode: 0o644, uid: 1, gid: 1, mtime: Timestamp { seconds: 5, nanos: 0 } },
             size: 10,
             allocated: 4096,
-            identity: Identity { device: 1, inode: 2, ctime: Timestamp { seconds: 6, nanos: 0 }, links: 1 },
+            identity: Identity { device: 1, inode: 2, ctime: Timestamp { seconds: 6, nanos: 0 }, links: 1, log: None },
         }
     }
 
@@ -89,5 +90,21 @@ mod tests {
         replaced.identity.inode = 3;
         assert_eq!(judge(&replaced, &known), Verdict::Look);
         assert_eq!(judge(&found(), &Known { stamp: None, ..known }), Verdict::Look);
+    }
+
+    #[test]
+    fn a_commit_that_only_its_log_shows_is_noticed() {
+        let log = |state| Some(DatabaseLog { state, changed: Timestamp { seconds: 7, nanos: 0 } });
+        let mut before = found();
+        before.identity.log = log(1);
+        let attributes = before.attributes;
+        // What is stored is longer than the file: the log's content is in it.
+        let known = Known { file_type: FileType::File, attributes: &attributes, size: 30, stamp: Some(before.identity.stamp()) };
+        assert_eq!(judge(&before, &known), Verdict::Unchanged);
+        for other in [log(2), None] {
+            let mut after = before.clone();
+            after.identity.log = other;
+            assert_eq!(judge(&after, &known), Verdict::Look);
+        }
     }
 }

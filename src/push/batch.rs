@@ -3,9 +3,10 @@
 use crate::seal::{ContentId, Keys, ShortId};
 use crate::tree::Found;
 use crate::vault::container::{Compression, Frame};
-use crate::vault::entry::{Content, Extra};
+use crate::vault::entry::{Content, Entry, Extra, Node};
 use crate::vault::index::{Indexed, LocalStamp};
 use crate::vault::pack::Contained;
+use crate::vault::record::logical_record;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,6 +37,19 @@ pub struct Subject {
     pub stamp: Option<LocalStamp>,
 }
 
+/// The change that a looked-at entry amounts to.
+pub fn finished(subject: Subject, node: Node, blocks: Vec<ContentId>) -> Captured {
+    let Subject { found, extra, before, stamp } = subject;
+    let entry = Entry { path: found.path, attributes: found.attributes, node, extra };
+    match before {
+        Some(before) if logical_record(&before.entry) == logical_record(&entry) => {
+            let blocks = if blocks.is_empty() { before.blocks } else { blocks };
+            Captured::Refresh(Box::new(Indexed { entry: before.entry, stamp, blocks }))
+        }
+        _ => Captured::Upsert(Box::new(Indexed { entry, stamp, blocks })),
+    }
+}
+
 /// Small files and finished changes, in path order.
 #[derive(Debug, Default)]
 pub struct SmallBatch {
@@ -51,7 +65,7 @@ pub enum SmallItem {
     /// Needs no work.
     Ready(Captured),
     /// A small file; its content is the next `length` bytes.
-    File(Subject, usize),
+    File(Box<Subject>, usize),
 }
 
 /// A [`SmallBatch`] after the work.
@@ -122,7 +136,7 @@ impl SmallBatch {
                 SmallItem::File(subject, length) => {
                     let (content, left) = rest.split_at(length);
                     rest = left;
-                    (subject, content)
+                    (*subject, content)
                 }
             };
             let id = keys.content_id(content);
@@ -141,7 +155,6 @@ impl SmallBatch {
 }
 
 fn known_content(subject: &Subject, id: ShortId, content: &[u8], memo: &Memo) -> Option<Content> {
-    use crate::vault::entry::Node;
     let size = content.len() as u64;
     if content.is_empty() {
         return Some(Content::Empty);

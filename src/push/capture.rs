@@ -1,9 +1,9 @@
 //! Reading the volume: the scan beside the index, path by path, and the content of what may have changed.
 
 use super::PushError;
-use super::batch::{BlockBatch, Captured, Memo, SmallBatch, SmallItem, Subject};
+use super::batch::{BlockBatch, Captured, Memo, SmallBatch, SmallItem, Subject, finished};
 use super::pipeline::{Large, Stage};
-use crate::disk::{Scan, Skips, SourceFile, Volume, stamp_of};
+use crate::disk::{Copied, DatabaseCopies, Scan, Skips, SourceFile, Stamp, Volume, stamp_of};
 use crate::plan::{DeleteSet, Known, Side, Verdict, judge, side};
 use crate::remote::LocalIndex;
 use crate::runtime::{OrderedSender, Stop, clock, limits};
@@ -11,10 +11,9 @@ use crate::seal::{ContentId, checksum};
 use crate::telemetry::Progress;
 use crate::tree::{Completeness, FileType, Filter, Found, RelPath, Skip, SkipReason};
 use crate::vault::container::Compression;
-use crate::vault::entry::{Content, Entry, Extra, Node, block_class, block_class_of_changed, block_count};
+use crate::vault::entry::{Content, Extra, Node, block_class, block_class_of_changed, block_count};
 use crate::vault::index::{Indexed, LocalStamp};
 use crate::vault::open::Vault;
-use crate::vault::record::logical_record;
 use std::collections::{HashMap, HashSet};
 
 /// How files are read.
@@ -51,6 +50,8 @@ pub struct Capture {
     pub vault: Vault,
     /// How.
     pub options: CaptureOptions,
+    /// Where databases are copied to.
+    pub databases: DatabaseCopies,
     /// Contents stored lately.
     pub memo: Memo,
     /// A second reader of the index, from which the memo is filled when a new file appears.
@@ -78,7 +79,8 @@ struct Reading {
 enum Look {
     Done,
     Gone,
-    Moving,
+    /// Why it is not certain what it holds, if more is known than that it kept changing.
+    Moving(Option<String>),
 }
 
 impl Capture {
@@ -206,8 +208,8 @@ impl Reading {
         };
         match looked {
             Ok(Look::Done) => Ok(()),
-            Ok(Look::Moving) => {
-                self.skip(path, SkipReason::Unstable, None);
+            Ok(Look::Moving(why)) => {
+                self.skip(path, SkipReason::Unstable, why);
                 Ok(())
             }
             Ok(Look::Gone) => match before {
@@ -254,7 +256,7 @@ impl Reading {
                 match self.inner.volume.look(&found.path)? {
                     None => return Ok(Look::Gone),
                     Some(again) if again.file_type == FileType::File => found = again,
-                    Some(_) => return Ok(Look::Moving),
+                    Some(_) => return Ok(Look::Moving(None)),
                 }
                 if stamp != stamp_of(&found) {
                     continue;
@@ -263,23 +265,44 @@ impl Reading {
             let hard_link = self.note_link(&found);
             let sparse = found.size > 4096 && found.allocated + 4096 <= found.size;
             let extra = Extra { hard_link, xattrs: file.xattrs()?, sparse };
-            let local = settled_stamp(&found);
-            let subject = Subject { found: found.clone(), extra, before: before.clone(), stamp: local };
-            let whole = if found.size <= limits::SMALL_FILE_BYTES {
-                self.read_small(&file, subject)?
-            } else {
-                self.read_large(&file, subject)?
-            };
-            if whole {
+            if file.is_database()? {
+                return self.look_at_database(found, extra, before);
+            }
+            let subject = Subject { stamp: settled_stamp(&found), found: found.clone(), extra, before: before.clone() };
+            if self.read(&file, stamp, subject)? {
                 return Ok(Look::Done);
             }
         }
-        Ok(Look::Moving)
+        Ok(Look::Moving(None))
+    }
+
+    /// Reads a copy of a database. What is remembered of the database is what it was before it was copied: a commit that
+    /// came between is looked for again.
+    fn look_at_database(&mut self, mut found: Found, extra: Extra, before: Option<Box<Indexed>>) -> Result<Look, PushError> {
+        let Capture { volume, databases, stop, .. } = &self.inner;
+        found.identity.log = volume.database_log(&found.path)?;
+        let stamp = settled_stamp(&found);
+        let copy = match databases.copy(volume, &found.path, stop)? {
+            Copied::Whole(copy) => copy,
+            Copied::Unstable(why) => return Ok(Look::Moving(Some(why))),
+        };
+        let copied = copy.stamp()?;
+        found.size = copied.size;
+        let whole = self.read(&copy, copied, Subject { found, extra, before, stamp })?;
+        Ok(if whole { Look::Done } else { Look::Moving(None) })
+    }
+
+    /// Reads a file. `false` when it is not what the stamp says after it was read.
+    fn read(&mut self, file: &SourceFile, stamp: Stamp, subject: Subject) -> Result<bool, PushError> {
+        if subject.found.size <= limits::SMALL_FILE_BYTES {
+            self.read_small(file, stamp, subject)
+        } else {
+            self.read_large(file, stamp, subject)
+        }
     }
 
     /// Reads a small file into the batch. `false` when it changed meanwhile.
-    fn read_small(&mut self, file: &SourceFile, subject: Subject) -> Result<bool, PushError> {
-        let stamp = stamp_of(&subject.found);
+    fn read_small(&mut self, file: &SourceFile, stamp: Stamp, subject: Subject) -> Result<bool, PushError> {
         let size = subject.found.size as usize;
         if subject.before.is_none() && size > limits::LITERAL_BYTES {
             self.fill_memo()?;
@@ -292,7 +315,7 @@ impl Reading {
             return Ok(false);
         }
         self.count_read(size as u64);
-        self.add(SmallItem::File(subject, size))?;
+        self.add(SmallItem::File(Box::new(subject), size))?;
         Ok(true)
     }
 
@@ -302,14 +325,13 @@ impl Reading {
     }
 
     /// Reads a large file block by block into the next stage. `false` when it changed meanwhile.
-    fn read_large(&mut self, file: &SourceFile, subject: Subject) -> Result<bool, PushError> {
+    fn read_large(&mut self, file: &SourceFile, stamp: Stamp, subject: Subject) -> Result<bool, PushError> {
         self.flush()?;
         let group = subject.extra.hard_link;
         if let Some(group) = group.filter(|group| self.sent.contains(group)) {
             self.inner.sender.put(Stage::Linked(Box::new(subject), group))?;
             return Ok(true);
         }
-        let stamp = stamp_of(&subject.found);
         let size = subject.found.size;
         let old = subject.before.as_deref().and_then(blocks_before);
         let log2 = old.map_or_else(|| block_class(size), |(log2, _)| block_class_of_changed(size, log2));
@@ -466,21 +488,8 @@ fn blocks_before(indexed: &Indexed) -> Option<(u8, &Indexed)> {
 /// change time, so a file changed just now is not remembered, and looked at again by the next push.
 pub fn settled_stamp(found: &Found) -> Option<LocalStamp> {
     const TICK_MS: i64 = 50;
-    let ctime = found.identity.ctime;
-    let changed_ms = ctime.seconds.saturating_mul(1000) + i64::from(ctime.nanos / 1_000_000);
+    let changed = found.identity.changed();
+    let changed_ms = changed.seconds.saturating_mul(1000) + i64::from(changed.nanos / 1_000_000);
     let settled = changed_ms.saturating_add(TICK_MS) < i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
-    settled.then_some(LocalStamp { ctime, inode: found.identity.inode })
-}
-
-/// The change that a looked-at entry amounts to.
-pub fn finished(subject: Subject, node: Node, blocks: Vec<ContentId>) -> Captured {
-    let Subject { found, extra, before, stamp } = subject;
-    let entry = Entry { path: found.path, attributes: found.attributes, node, extra };
-    match before {
-        Some(before) if logical_record(&before.entry) == logical_record(&entry) => {
-            let blocks = if blocks.is_empty() { before.blocks } else { blocks };
-            Captured::Refresh(Box::new(Indexed { entry: before.entry, stamp, blocks }))
-        }
-        _ => Captured::Upsert(Box::new(Indexed { entry, stamp, blocks })),
-    }
+    settled.then(|| found.identity.stamp().into())
 }

@@ -1,5 +1,6 @@
 //! Why a push fails.
 
+use super::hooks::HookFailed;
 use super::rescue::Rescue;
 use crate::disk::DiskError;
 use crate::fault::{Fault, Kind};
@@ -37,6 +38,9 @@ pub enum PushError {
         /// What became of this push.
         rescue: Rescue,
     },
+    /// What is called before a push failed.
+    #[error("nothing was pushed: {0}")]
+    Hook(#[from] HookFailed),
     /// Asked to stop.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -68,6 +72,7 @@ impl Fault for PushError {
         match self {
             PushError::Refused(error) => error.kind(),
             PushError::Disk(error) => error.kind(),
+            PushError::Hook(error) => error.kind(),
             PushError::Vault(error) => error.kind(),
             PushError::Session(error) => error.kind(),
             PushError::Index(_) => Kind::Volume,
@@ -82,6 +87,7 @@ impl Fault for PushError {
         match self {
             PushError::Refused(error) => error.hint(),
             PushError::Disk(error) => error.hint(),
+            PushError::Hook(error) => error.hint(),
             PushError::Vault(error) => error.hint(),
             PushError::Session(error) => error.hint(),
             PushError::Index(_) => {

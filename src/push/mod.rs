@@ -11,6 +11,7 @@ mod capture;
 mod copy;
 mod error;
 mod extent;
+mod hooks;
 mod merge;
 mod outcome;
 mod pending;
@@ -23,6 +24,7 @@ mod spool;
 
 pub use capture::CaptureOptions;
 pub use error::PushError;
+pub use hooks::{Hook, HookError, HookFailed, Hooks};
 pub use outcome::{Ending, Held, Outcome};
 pub use pending::{Pending, pending};
 pub use plain::PlainOptions;
@@ -64,6 +66,8 @@ pub struct Push<'a> {
     pub takeover: Takeover,
     /// This Pod or host, for the log.
     pub pod: String,
+    /// What is called around each pass.
+    pub hooks: Hooks,
     /// Do not warn that only one key opens a new vault.
     pub single_key: bool,
     /// Listens to each directory that a walk enters.
@@ -115,12 +119,24 @@ impl<'a> Pusher<'a> {
     pub async fn pass(&mut self, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
         let request = self.request;
         let (began, before) = (clock::now(), request.bucket.requests());
-        let mut outcome = match &request.unlocker {
-            Some(unlocker) => sealed::push(request, unlocker, &mut self.session, pass, stop).await?,
-            None => plain::push(request, stop).await?,
+        let mut outcome = if request.dry_run {
+            self.push(pass, stop).await?
+        } else {
+            let pushed = match request.hooks.before(stop).await {
+                Ok(()) => self.push(pass, stop).await,
+                Err(error) => Err(error.into()),
+            };
+            request.hooks.after(pushed).await?
         };
         outcome.requests = request.bucket.requests().since(&before);
         outcome.elapsed = clock::now().duration_since(began);
         Ok(outcome)
+    }
+
+    async fn push(&mut self, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
+        match &self.request.unlocker {
+            Some(unlocker) => sealed::push(self.request, unlocker, &mut self.session, pass, stop).await,
+            None => plain::push(self.request, stop).await,
+        }
     }
 }

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub foreign: u64,
     /// Plain layout: local files that were not stored, because another program's object has their name.
     pub conflicts: u64,
+    /// Why what is called after a push failed.
+    pub after_push: Option<String>,
     /// Requests made.
     pub requests: Requests,
     /// How long it took.
@@ -79,7 +81,7 @@ impl Outcome {
             Some(Held { reason: HoldReason::Fuse, .. }) => Ending::Partial(Kind::Refused),
             Some(Held { reason: HoldReason::PartialListing, .. }) => Ending::Partial(Kind::Unfinished),
             _ if self.conflicts > 0 => Ending::Partial(Kind::Refused),
-            _ if left_out > 0 => Ending::Partial(Kind::Unfinished),
+            _ if left_out > 0 || self.after_push.is_some() => Ending::Partial(Kind::Unfinished),
             _ => Ending::Complete,
         }
     }

@@ -37,8 +37,8 @@ fn count(scan: Scan, since_ms: u64, stop: &Stop) -> Result<Pending, PushError> {
     for found in scan {
         stop.check()?;
         let found = found?;
-        let ctime = found.identity.ctime;
-        let changed_ms = ctime.seconds.saturating_mul(1000) + i64::from(ctime.nanos / 1_000_000);
+        let changed = found.identity.changed();
+        let changed_ms = changed.seconds.saturating_mul(1000) + i64::from(changed.nanos / 1_000_000);
         if found.file_type == FileType::File && changed_ms >= since {
             pending.files += 1;
             pending.bytes = pending.bytes.saturating_add(found.size);

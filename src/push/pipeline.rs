@@ -2,8 +2,8 @@
 //! flight: batches under way, one pack being filled, and the packs being uploaded.
 
 use super::PushError;
+use super::batch::finished;
 use super::batch::{BlockDone, Captured, SmallDone, SmallPlaced, Subject};
-use super::capture::finished;
 use super::spool::{ChangeReader, ChangeSpool};
 use crate::runtime::{OrderedReceiver, Stop, Tasks, limits, wait_blocking};
 use crate::seal::ContentId;

@@ -47,6 +47,9 @@ impl Outcome {
                 tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
             }
         }
+        if let Some(why) = &self.after_push {
+            tracing::warn!("{why}");
+        }
         if self.edited > 0 {
             tracing::warn!(
                 objects = self.edited,

@@ -6,7 +6,7 @@ use super::capture::{Capture, CaptureReport};
 use super::extent::{Extent, extent};
 use super::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
 use super::{Ending, Held, Outcome, Pass, Push, PushError, merge, rescue};
-use crate::disk::{Scan, ScanOptions};
+use crate::disk::{DatabaseCopies, Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
 use crate::remote::session::{Memory, SessionError, make_vault, warn_of_single_key};
 use crate::runtime::{Stop, compute, limits, ordered};
@@ -252,6 +252,7 @@ async fn read_and_pack(
         volume: request.local.volume.clone(),
         vault: memory.vault.clone(),
         options: request.capture.clone(),
+        databases: DatabaseCopies::new(&spill),
         memo: memo.clone(),
         memory: again,
         sender,

@@ -1,8 +1,9 @@
 //! What a survey of either layout counts, the valves that decide by it, and what goes before anything is written.
 
+use super::stale::{Stale, with_it};
 use super::survey::Step;
 use super::{Restore, RestoreError};
-use crate::disk::remove;
+use crate::disk::{Volume, remove};
 use crate::plan::Refusal;
 use crate::remote::session::Local;
 use crate::runtime::limits;
@@ -27,6 +28,8 @@ pub struct Findings {
     extra: Vec<(RelPath, FileType)>,
     /// Unfinished files of a killed restore.
     pub leftovers: Vec<RelPath>,
+    /// Logs of databases that are replaced.
+    pub stale: Stale,
 }
 
 /// What placing an entry costs; a file's second name costs nothing.
@@ -52,10 +55,13 @@ impl Findings {
         }
     }
 
-    /// A local entry is not wanted, and is removed.
-    pub fn remove(&mut self, found: Found) {
-        self.freed += found.allocated;
-        self.extra.push((found.path, found.file_type));
+    /// A local entry is not wanted, and is removed; a database with what belongs to it.
+    pub fn remove(&mut self, volume: &Volume, found: Found) {
+        let with_it = with_it(volume, &found);
+        for found in std::iter::once(found).chain(with_it) {
+            self.freed += found.allocated;
+            self.extra.push((found.path, found.file_type));
+        }
     }
 
     /// Entries that are removed.
@@ -87,6 +93,9 @@ impl Findings {
             remove(&local.volume, leftover, FileType::File)?;
         }
         let mut removed = 0;
+        for path in &self.stale.paths {
+            removed += u64::from(remove(&local.volume, path, FileType::File)?);
+        }
         for (path, file_type) in self.extra.iter().rev() {
             removed += u64::from(remove(&local.volume, path, *file_type)?);
         }

@@ -10,6 +10,7 @@ mod outcome;
 mod pipeline;
 mod plain;
 mod recorded;
+mod stale;
 mod survey;
 mod terms;
 

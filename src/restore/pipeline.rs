@@ -287,7 +287,7 @@ impl Filler {
 
 /// What the index remembers of a local entry.
 pub fn stamp(found: &Found) -> LocalStamp {
-    LocalStamp { ctime: found.identity.ctime, inode: found.identity.inode }
+    found.identity.stamp().into()
 }
 
 /// Notes which frames a file needs.

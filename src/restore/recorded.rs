@@ -7,7 +7,7 @@ use crate::plain::manifest::LineReader;
 use crate::plan::{Known, Side, Verdict, judge, side};
 use crate::remote::LocalIndex;
 use crate::runtime::{Stop, compute};
-use crate::tree::{FileType, Found, RelPath};
+use crate::tree::{FileType, Found, Identity, RelPath};
 use crate::vault::index::Indexed;
 
 /// A line of an index.
@@ -112,7 +112,8 @@ pub fn next_found(scan: &mut Option<Scan>) -> Result<Option<Found>, RestoreError
 pub fn is_as_recorded(found: &Found, before: &impl Recorded) -> bool {
     before.known().is_some_and(|known| {
         // Where no local file was compared yet, size, times, mode and owner must do.
-        let stamp = known.stamp.or(Some((found.identity.ctime, found.identity.inode)));
+        // What the log of a database holds, only a look can tell.
+        let stamp = known.stamp.or(Some(Identity { log: None, ..found.identity }.stamp()));
         judge(found, &Known { stamp, ..known }) == Verdict::Unchanged
     })
 }

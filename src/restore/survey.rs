@@ -107,8 +107,9 @@ impl Surveyor {
                 if let Some(here) = here {
                     survey.findings.local += 1;
                     let before = old.at(&here.path)?;
-                    if self.terms.removes(&here, before) {
-                        survey.findings.remove(here);
+                    let stale = survey.findings.stale.takes(&self.terms.volume, &here);
+                    if !stale && self.terms.removes(&here, before) {
+                        survey.findings.remove(&self.terms.volume, here);
                     }
                 }
             } else if let Some(entry) = wanted.take() {
@@ -143,6 +144,9 @@ impl Surveyor {
             None => (Step::Place, None, Vec::new()),
             Some(found) => self.compare(&entry, found, before)?,
         };
+        if step != Step::Keep && entry.node.file_type() == FileType::File {
+            survey.findings.stale.replace(&entry.path, found.as_ref());
+        }
         survey.findings.count(step, cost, found.as_ref().filter(|_| self.terms.fresh));
         Ok(survey.steps.push(step, &Indexed { entry, stamp, blocks })?)
     }

@@ -103,6 +103,14 @@ pub const WALL_LOOK: Duration = Duration::from_secs(30);
 pub const DEDUP_ENTRIES: usize = 32 * 1024;
 /// Reads of one file that keeps changing, before its previous version is kept.
 pub const UNSTABLE_READS: u32 = 3;
+/// A database that others keep locked for this long keeps its previous version: SQLite's own programs wait some seconds.
+pub const DATABASE_LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Between two tries of a database's lock: a writer that commits one transaction after the other leaves only short gaps.
+pub const DATABASE_LOCK_POLL: Duration = Duration::from_millis(1);
+/// What is kept of the words of a hook, in bytes: enough for an error message, and the log stays readable.
+pub const CHILD_OUTPUT_BYTES: usize = 16 << 10;
+/// After a program has ended, what is left in its pipes is read for so long.
+pub const CHILD_OUTPUT_WAIT: Duration = Duration::from_millis(500);
 /// A request that made no progress for this long is given up and tried again.
 pub const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one request, the first included.

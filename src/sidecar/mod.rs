@@ -272,9 +272,7 @@ impl Sidecar<'_> {
         let result = self.run_pass(&Pass { dirty: dirty.clone(), last: false }).await;
         let end = report::end_of(&result);
         self.trigger.end(end, clock::now());
-        if result.is_ok() && dirty.paths().is_none() {
-            self.note_coverage();
-        }
+        self.note_coverage();
         let reply = self.reports.pass(self.request, &result, &dirty, began_ms).await;
         let epoch = self.pusher.epoch();
         self.metrics.set_lease(epoch.unwrap_or(0).into(), epoch.is_some());

@@ -77,6 +77,8 @@ pub struct ServedConfig {
     pub container: String,
     /// What all keys begin with, without slashes at its ends; may be empty.
     pub prefix: String,
+    /// The prefix begins at the server's root instead of where a log-in ends. Only SFTP servers tell the two apart.
+    pub is_absolute: bool,
     /// The options by rclone's names, as the type's table has them. All are kept like secrets.
     pub options: BTreeMap<&'static str, Secret<String>>,
     /// How fast bytes may go and come.

@@ -63,7 +63,7 @@ impl Ftp {
     /// Makes no request.
     pub(super) fn open(config: &ServedConfig, patience: Patience) -> Result<Ftp, StoreError> {
         check_prefix(&config.prefix)?;
-        let tls = config.flag("explicit_tls").then(|| tls(config)).transpose()?;
+        let tls = (config.flag("explicit_tls") || config.flag("tls")).then(|| tls(config)).transpose()?;
         let slots = Semaphore::new(CONNECTIONS);
         let shaper = Shaper::new(config.bandwidth.clone());
         Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, shaper, slots, idle: Mutex::default() }) })
@@ -97,17 +97,25 @@ impl Ftp {
     async fn connect(&self) -> Result<AsyncRustlsFtpStream, FtpError> {
         let config = &self.shared.config;
         let address = address(config);
-        let mut ftp = AsyncRustlsFtpStream::connect(&address).await?;
-        if let Some(tls) = &self.shared.tls {
-            let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-            ftp = ftp.into_secure(AsyncRustlsConnector::from(tls.clone()), host).await?;
-        }
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
+        let connector = self.shared.tls.clone().map(AsyncRustlsConnector::from);
+        let from_the_first_byte = config.flag("tls");
+        let mut ftp = match connector {
+            Some(tls) if from_the_first_byte => AsyncRustlsFtpStream::connect_secure_implicit(&address, tls, host).await?,
+            Some(tls) => AsyncRustlsFtpStream::connect(&address).await?.into_secure(tls, host).await?,
+            None => AsyncRustlsFtpStream::connect(&address).await?,
+        };
         if ftp.get_ref().peer_addr().is_ok_and(|peer| peer.is_ipv6()) {
             ftp.set_mode(Mode::ExtendedPassive);
         }
         // Servers behind a translator name an address of their own network.
         ftp.set_passive_nat_workaround(true);
         ftp.login(config.get("user").unwrap_or("anonymous"), config.text("pass")).await?;
+        if from_the_first_byte {
+            // The bytes of files are encrypted only when that is said.
+            ftp.custom_command("PBSZ 0", &[Status::CommandOk]).await?;
+            ftp.custom_command("PROT P", &[Status::CommandOk]).await?;
+        }
         ftp.transfer_type(FileType::Binary).await?;
         Ok(ftp)
     }
@@ -413,7 +421,8 @@ fn judge(asked: &Asked, error: &FtpError) -> StoreError {
         FtpError::UnexpectedResponse(answer) => answer,
         FtpError::ConnectionError(lost) => return StoreError::unavailable(asked, lost.to_string(), true).hinted(reach),
         FtpError::SecureError(lost) => {
-            let hint = "check that the server offers explicit TLS; give a private certificate authority by file";
+            let hint =
+                "check that the server offers TLS that way (explicit_tls, tls); give a private certificate authority by file";
             return StoreError::unavailable(asked, lost.clone(), false).hinted(hint);
         }
         _ => return StoreError::unavailable(asked, "the answer cannot be read", true).hinted(reach),

@@ -35,7 +35,7 @@ impl Heartbeat {
 }
 
 /// The deepest cause, which names no URL.
-fn because(error: reqwest::Error) -> String {
+pub(super) fn because(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", limits::HEARTBEAT_TIMEOUT.as_secs());
     }

@@ -7,12 +7,15 @@
 //! It never makes or looks for the bucket itself, and no message of it holds a secret.
 
 mod bandwidth;
+mod callback;
 mod config;
 mod error;
+mod file_server;
 mod ftp;
 pub mod heartbeat;
 mod http;
 mod judge;
+mod listing;
 mod local;
 mod memory;
 mod objects;
@@ -20,17 +23,20 @@ mod probe;
 mod requests;
 mod s3;
 mod served;
+mod sftp;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
+pub use callback::{Callback, CallbackError};
 pub use config::{RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
+pub use listing::Listed;
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
 pub use requests::Requests;
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;
-use self::ftp::Ftp;
+use self::file_server::FileServer;
 use self::http::Meter;
 use self::local::Local;
 use self::memory::Memory;
@@ -52,17 +58,6 @@ pub enum Create {
     New,
     /// There was an object already; it is untouched.
     Exists,
-}
-
-/// A direct child of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Its name within the folder, without slashes.
-    pub name: String,
-    /// Bytes of the object; 0 for a folder.
-    pub size: u64,
-    /// Whether further keys follow below this name.
-    pub is_folder: bool,
 }
 
 /// How long one attempt may take.
@@ -104,7 +99,7 @@ struct Inner {
 enum Backend {
     S3(Box<S3>),
     Served(Box<Served>),
-    Ftp(Ftp),
+    Files(FileServer),
     Local(Local),
     Memory(Memory),
 }
@@ -125,8 +120,9 @@ impl Bucket {
                 let place = format!("s3://{} at {}", join(&config.bucket, &config.prefix), config.address()?);
                 (Backend::S3(Box::new(s3)), place)
             }
-            RemoteConfig::Served(config) if config.kind.name == "ftp" => {
-                (Backend::Ftp(Ftp::open(config, Patience::USUAL)?), Ftp::place(config))
+            RemoteConfig::Served(config) if FileServer::serves(config) => {
+                let server = FileServer::open(config, Patience::USUAL)?;
+                (Backend::Files(server), FileServer::place(config))
             }
             RemoteConfig::Served(config) => {
                 let served = Served::open(config, Arc::clone(&meter), Patience::USUAL)?;
@@ -183,9 +179,12 @@ impl Bucket {
                 Ok(outcome) => outcome,
                 Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
             },
-            Backend::Ftp(_) => {
-                let answer = "FTP has no conditional create".into();
-                Err(StoreError::NotSupported { asked: Box::new(asked), answer })
+            Backend::Files(server) => {
+                self.count(Operation::Write, body.len());
+                match stop.or(server.create(&asked, body)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(StoreError::Ambiguous(Box::new(stopped()))),
+                }
             }
             Backend::Local(local) => {
                 self.count(Operation::Write, body.len());
@@ -217,63 +216,6 @@ impl Bucket {
         let asked = self.asked(Act::Head, key)?;
         self.tries(stop, &asked, || self.size_once(&asked)).await
     }
-
-    /// The smallest name directly inside a folder: one request on S3, unless the store lists in no order.
-    pub async fn first(&self, stop: &Stop, folder: &str) -> Result<Option<String>, StoreError> {
-        if let Backend::Local(local) = &self.inner.backend {
-            let (local, asked) = (local.clone(), self.asked(Act::List, folder)?);
-            self.count(Operation::List, 0);
-            return compute("list a folder", move || local.first(&asked)).await;
-        }
-        if !matches!(&self.inner.backend, Backend::S3(s3) if s3.ordered) {
-            return Ok(self.list(stop, folder).await?.into_iter().next().map(|listed| listed.name));
-        }
-        let mut first = None;
-        self.walk(stop, folder, Walk { page: Some(1), start_after: None }, &mut |listed| {
-            first = Some(listed.name);
-            false
-        })
-        .await?;
-        Ok(first)
-    }
-
-    /// The direct children of a folder, sorted by name: all of them, or an error. The folder `""` is the remote itself.
-    pub async fn list(&self, stop: &Stop, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        let mut all = Vec::new();
-        self.walk(stop, folder, Walk::default(), &mut |listed| {
-            all.push(listed);
-            true
-        })
-        .await?;
-        all.sort_by(|one: &Listed, other| one.name.cmp(&other.name));
-        // A page that was asked for again may repeat what came before it.
-        all.dedup();
-        Ok(all)
-    }
-
-    /// Calls `each` for the direct children of a folder after a name, page by page in the store's order, which is by
-    /// name among objects and among folders. After an error, what was given is true but not all.
-    pub async fn list_page_by_page(
-        &self,
-        stop: &Stop,
-        folder: &str,
-        start_after: Option<&str>,
-        each: &mut (dyn FnMut(Listed) + Send),
-    ) -> Result<(), StoreError> {
-        let walk = Walk { page: None, start_after };
-        self.walk(stop, folder, walk, &mut |listed| {
-            each(listed);
-            true
-        })
-        .await
-    }
-}
-
-/// How to go through a folder.
-#[derive(Clone, Copy, Default)]
-struct Walk<'a> {
-    page: Option<usize>,
-    start_after: Option<&'a str>,
 }
 
 impl Bucket {
@@ -331,7 +273,7 @@ impl Bucket {
                 let (local, asked, range) = (local.clone(), asked.clone(), range.cloned());
                 compute("read a file", move || local.get(&asked, range.as_ref())).await
             }
-            Backend::Ftp(ftp) => ftp.get(asked, range).await,
+            Backend::Files(server) => server.get(asked, range).await,
             Backend::Memory(memory) => memory.get(asked, range),
         };
         self.count(Operation::Read, 0);
@@ -349,7 +291,7 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("write a file", move || local.put(&asked, &body)).await?;
             }
-            Backend::Ftp(ftp) => ftp.put(asked, body).await?,
+            Backend::Files(server) => server.put(asked, body).await?,
             Backend::Memory(memory) => memory.put(&asked.key, body),
         }
         self.count(Operation::Write, up);
@@ -364,7 +306,7 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("delete a file", move || local.delete(&asked)).await?;
             }
-            Backend::Ftp(ftp) => ftp.delete(asked).await?,
+            Backend::Files(server) => server.delete(asked).await?,
             Backend::Memory(memory) => memory.delete(&asked.key),
         }
         self.count(Operation::Delete, 0);
@@ -379,82 +321,12 @@ impl Bucket {
                 let (local, asked) = (local.clone(), asked.clone());
                 compute("look at a file", move || local.size(&asked)).await?
             }
-            Backend::Ftp(ftp) => ftp.size(asked).await?,
+            Backend::Files(server) => server.size(asked).await?,
             Backend::Memory(memory) => memory.size(&asked.key),
         };
         self.count(Operation::Stat, 0);
         Ok(size)
     }
-
-    async fn walk(
-        &self,
-        stop: &Stop,
-        folder: &str,
-        walk: Walk<'_>,
-        each: &mut (dyn FnMut(Listed) -> bool + Send),
-    ) -> Result<(), StoreError> {
-        let asked = self.asked(Act::List, folder)?;
-        let children = match &self.inner.backend {
-            Backend::S3(s3) if s3.ordered => return self.walk_pages(stop, s3, &asked, walk, each).await,
-            Backend::S3(s3) => self.tries(stop, &asked, || all_of(s3, &asked)).await?,
-            Backend::Served(served) => self.tries(stop, &asked, || served.list(&asked)).await?,
-            Backend::Ftp(ftp) => {
-                self.count(Operation::List, 0);
-                self.tries(stop, &asked, || ftp.list(&asked)).await?
-            }
-            Backend::Local(local) => {
-                self.count(Operation::List, 0);
-                let local = local.clone();
-                compute("list a folder", move || local.list(&asked)).await?
-            }
-            Backend::Memory(memory) => {
-                self.count(Operation::List, 0);
-                memory.list(folder)
-            }
-        };
-        let after = |name: &str| walk.start_after.is_none_or(|start| name > start);
-        // `all` ends at the first child after which no more are wanted.
-        children.into_iter().filter(|child| after(&child.name)).all(each);
-        Ok(())
-    }
-
-    /// An attempt that fails goes on behind the last page that came; progress gives all tries back.
-    async fn walk_pages(
-        &self,
-        stop: &Stop,
-        s3: &S3,
-        asked: &Asked,
-        walk: Walk<'_>,
-        each: &mut (dyn FnMut(Listed) -> bool + Send),
-    ) -> Result<(), StoreError> {
-        let mut reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
-        let mut pauses = Pauses::new();
-        loop {
-            let before = reached.clone();
-            let outcome = stop.or(s3.walk(asked, walk.page, &mut reached, each)).await;
-            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
-                Err(error) if error.is_temporary() => {
-                    if reached != before {
-                        pauses = Pauses::new();
-                    }
-                    self.pause(stop, asked, &mut pauses, error).await?;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-}
-
-/// For stores that list in no order: everything, sorted.
-async fn all_of(s3: &S3, asked: &Asked) -> Result<Vec<Listed>, StoreError> {
-    let mut all = Vec::new();
-    s3.walk(asked, None, &mut None, &mut |listed| {
-        all.push(listed);
-        true
-    })
-    .await?;
-    all.sort_by(|one: &Listed, other| one.name.cmp(&other.name));
-    Ok(all)
 }
 
 /// The tries of one operation.

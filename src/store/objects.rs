@@ -3,6 +3,7 @@
 
 use super::config::join;
 use super::error::{Act, Asked};
+use super::file_server::FileSending;
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
@@ -65,6 +66,7 @@ pub struct Upload {
 enum Way {
     Parts(Box<Sending>),
     Served(Box<ServedSending>),
+    Streamed(Box<FileSending>),
     File(Arc<LocalSending>, PathBuf, Timestamp),
     Whole(Vec<u8>, Timestamp),
 }
@@ -100,7 +102,7 @@ impl Bucket {
         match &self.inner.backend {
             Backend::S3(_) => self.list_pages(stop, &asked, each).await,
             Backend::Served(served) if served.is_ordered() => self.list_pages(stop, &asked, each).await,
-            Backend::Served(_) | Backend::Ftp(_) => self.list_folders(stop, &asked, each).await,
+            Backend::Served(_) | Backend::Files(_) => self.list_folders(stop, &asked, each).await,
             Backend::Local(local) => {
                 let mut folders = vec![folder.to_owned()];
                 while let Some(folder) = folders.pop() {
@@ -137,9 +139,9 @@ impl Bucket {
             let asked = Asked { key: folder, ..asked.clone() };
             let (objects, below) = match &self.inner.backend {
                 Backend::Served(served) => self.tries(stop, &asked, || served.objects(&asked)).await?,
-                Backend::Ftp(ftp) => {
+                Backend::Files(server) => {
                     self.count(Operation::List, 0);
-                    self.tries(stop, &asked, || ftp.objects(&asked)).await?
+                    self.tries(stop, &asked, || server.objects(&asked)).await?
                 }
                 Backend::S3(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
             };
@@ -163,7 +165,7 @@ impl Bucket {
             let outcome = match &self.inner.backend {
                 Backend::S3(s3) => stop.or(s3.walk_all(asked, &mut reached, each)).await,
                 Backend::Served(served) => stop.or(served.walk_all(asked, &mut reached, each)).await,
-                Backend::Ftp(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
+                Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
             };
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
@@ -191,9 +193,9 @@ impl Bucket {
                 self.count_down(fetched.as_ref().map_or(0, |fetched| fetched.bytes.len()));
                 fetched
             }
-            Backend::Ftp(ftp) => {
+            Backend::Files(server) => {
                 self.count(Operation::Read, 0);
-                let fetched = self.tries(stop, &asked, || ftp.fetch(&asked, range.as_ref())).await;
+                let fetched = self.tries(stop, &asked, || server.fetch(&asked, range.as_ref())).await;
                 self.count_down(fetched.as_ref().map_or(0, |fetched| fetched.bytes.len()));
                 fetched
             }
@@ -217,9 +219,9 @@ impl Bucket {
                 let local = local.clone();
                 compute("write a file", move || local.put_file(&asked, &body, mtime)).await
             }
-            Backend::Ftp(ftp) => {
+            Backend::Files(server) => {
                 self.count(Operation::Write, body.len());
-                self.tries(stop, &asked, || ftp.put_file(&asked, body.clone())).await
+                self.tries(stop, &asked, || server.put_file(&asked, body.clone(), mtime)).await
             }
             Backend::Memory(memory) => {
                 self.count(Operation::Write, body.len());
@@ -245,7 +247,14 @@ impl Bucket {
                 .await?;
                 Way::File(Arc::new(sending), target, mtime)
             }
-            Backend::Ftp(_) | Backend::Memory(_) => Way::Whole(Vec::new(), mtime),
+            Backend::Files(server) => match server.begin(mtime) {
+                Some(sending) => {
+                    self.count(Operation::Write, 0);
+                    Way::Streamed(Box::new(sending))
+                }
+                None => Way::Whole(Vec::new(), mtime),
+            },
+            Backend::Memory(_) => Way::Whole(Vec::new(), mtime),
         };
         Ok(Upload { bucket: self.clone(), asked, way })
     }
@@ -262,7 +271,11 @@ impl Bucket {
             }
         }
         for key in keys {
-            if let Backend::Local(local) = &self.inner.backend {
+            if let Backend::Files(server) = &self.inner.backend {
+                let asked = self.asked(Act::Delete, key)?;
+                self.count(Operation::Delete, 0);
+                self.tries(stop, &asked, || server.delete_with_folders(&asked)).await?;
+            } else if let Backend::Local(local) = &self.inner.backend {
                 stop.check().map_err(|_| {
                     StoreError::Stopped(Box::new(Asked { act: Act::Delete, key: key.clone(), place: self.describe() }))
                 })?;
@@ -292,6 +305,10 @@ impl Upload {
             Way::Served(sending) => {
                 let sent = stop.or(sending.write(&self.asked, bytes)).await;
                 sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
+            }
+            Way::Streamed(sending) => {
+                self.bucket.inner.meter.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                self.bucket.tries(stop, &self.asked, || sending.write(&self.asked, &bytes)).await
             }
             Way::File(sending, ..) => {
                 let sending = Arc::clone(sending);
@@ -335,6 +352,17 @@ impl Upload {
                     Err(StoreError::Stopped(Box::new(self.asked)))
                 }
             },
+            Way::Streamed(sending) => match stop.or(sending.finish(&self.asked)).await {
+                Ok(Ok(mark)) => Ok(mark),
+                Ok(Err(error)) => {
+                    sending.abort(&self.asked).await;
+                    Err(error)
+                }
+                Err(_) => {
+                    sending.abort(&self.asked).await;
+                    Err(StoreError::Stopped(Box::new(self.asked)))
+                }
+            },
             Way::File(sending, target, mtime) => {
                 let asked = self.asked;
                 let failed = move |error: &std::io::Error| super::local::failed(&asked, error);
@@ -354,6 +382,7 @@ impl Upload {
         match self.way {
             Way::Parts(mut sending) => sending.abort().await,
             Way::Served(mut sending) => sending.abort().await,
+            Way::Streamed(sending) => sending.abort(&self.asked).await,
             Way::File(..) | Way::Whole(..) => {}
         }
     }

@@ -52,6 +52,30 @@ pub struct Identity {
     pub ctime: Timestamp,
     /// Number of hard links.
     pub links: u64,
+    /// What lies beside a database of SQLite and belongs to it.
+    pub log: Option<DatabaseLog>,
+}
+
+impl Identity {
+    /// What is remembered of a file whose content is known. The second number is the inode's; of a database it moves with
+    /// every change of its log too, for a commit may leave the file itself untouched.
+    pub fn stamp(&self) -> (Timestamp, u64) {
+        (self.ctime, self.inode ^ self.log.map_or(0, |log| log.state))
+    }
+
+    /// When the file, or the log that belongs to it, changed last.
+    pub fn changed(&self) -> Timestamp {
+        self.log.map_or(self.ctime, |log| log.changed.max(self.ctime))
+    }
+}
+
+/// The files that SQLite keeps beside a database: they and the database are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatabaseLog {
+    /// A digest of what they are: another one means another content.
+    pub state: u64,
+    /// When one of them changed last.
+    pub changed: Timestamp,
 }
 
 /// One entry as a scan saw it.

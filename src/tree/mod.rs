@@ -6,7 +6,7 @@ mod listing;
 mod path;
 mod regions;
 
-pub use entry::{Attributes, FileType, Found, Identity, Timestamp};
+pub use entry::{Attributes, DatabaseLog, FileType, Found, Identity, Timestamp};
 pub use filter::{Filter, FilterError};
 pub use listing::{Completeness, Skip, SkipReason};
 pub use path::{PathError, RelPath, Shown};

@@ -15,8 +15,14 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 pub struct LocalStamp {
     /// Change time.
     pub ctime: Timestamp,
-    /// Inode number.
+    /// Inode number; of a database, mixed with the state of its log.
     pub inode: u64,
+}
+
+impl From<(Timestamp, u64)> for LocalStamp {
+    fn from((ctime, inode): (Timestamp, u64)) -> LocalStamp {
+        LocalStamp { ctime, inode }
+    }
 }
 
 /// One line of the index.

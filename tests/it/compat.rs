@@ -6,6 +6,7 @@ mod environment;
 mod examples;
 mod flags;
 mod mended;
+mod schedule;
 
 use crate::machine::{Machine, told};
 use crate::s3::S3;

@@ -152,6 +152,7 @@ impl Machine {
             accept_rollback: false,
             takeover: Takeover::Force,
             pod: "test-host".into(),
+            hooks: Default::default(),
             watch: None,
             single_key: true,
             progress: Progress::quiet(),

@@ -1,6 +1,8 @@
 //! Remotes that are not S3, each on a real server that is started here.
 
 mod servers;
+mod sftp;
+mod ssh;
 
 use self::servers::Server;
 use crate::machine::{Machine, assert_same, noise, paths};
@@ -50,7 +52,7 @@ fn keeps_a_volume(server: &Server, path: &'static str, is_plain: bool) {
 }
 
 /// What a wrong password and a server that is gone lead to: an exit code that says so, and nothing written anywhere.
-fn refuses(server: Server, path: &'static str, secret: &'static str) {
+fn refuses(mut server: Server, path: &'static str, secret: &'static str) {
     let mut machine = Machine::new(server.remote(), path);
     machine.write("file", b"content");
     pushed(&machine, &[]);
@@ -70,7 +72,7 @@ fn refuses(server: Server, path: &'static str, secret: &'static str) {
     assert!(!machine.at("refused").join("file").exists());
     assert_eq!(server.folder().map(paths), kept, "nothing was written");
     machine.remote = right;
-    drop(server);
+    server.end();
     let (code, text) = machine.restore("gone", &[]);
     assert_eq!(code, 5, "{text}");
     assert!(!machine.at("gone").join("file").exists());
@@ -139,6 +141,22 @@ fn ftp_keeps_both_layouts() {
     assert_no_leftovers(&server);
 }
 
+#[test]
+fn ftp_with_tls_keeps_a_vault_and_trusts_only_known_authorities() {
+    for (kind, option) in [("ftps", "REMOTE_EXPLICIT_TLS"), ("ftps-first", "REMOTE_TLS")] {
+        let Some(server) = Server::ftps(kind, option) else { return };
+        let mut machine = Machine::new(server.remote(), "some/path");
+        machine.write("file", b"content");
+        pushed(&machine, &[]);
+        restored(&machine, "restored");
+        assert_no_leftovers(&server);
+        machine.unset("REMOTE_CA_FILE");
+        let (code, text) = machine.push(&[]);
+        assert_eq!(code, 5, "{text}");
+        assert!(text.contains("certificate"), "{text}");
+    }
+}
+
 /// An FTP server says "550" of what is not there and of what nobody may read.
 #[test]
 fn ftp_tells_the_forbidden_from_the_absent() {
@@ -165,6 +183,43 @@ fn azure_keeps_both_layouts() {
     keeps_a_volume(&server, "container/plain", true);
     a_wrong_address_is_no_empty_remote(&server, "REMOTE_ENDPOINT", "", "nowhere/x");
     refuses(server, "container/refused", "REMOTE_KEY");
+}
+
+/// The server is made as Swift's and Keystone's documentation say, and takes each token a few times only.
+#[test]
+fn swift_keeps_both_layouts_while_its_tokens_end() {
+    let Some(server) = Server::swift() else { return };
+    keeps_a_volume(&server, "container/vault", false);
+    keeps_a_volume(&server, "container/plain", true);
+    a_wrong_address_is_no_empty_remote(&server, "REMOTE_USER", "", "nowhere/x");
+    refuses(server, "container/refused", "REMOTE_KEY");
+}
+
+#[test]
+fn swift_is_logged_in_to_in_each_of_its_ways() {
+    let Some(server) = Server::swift() else { return };
+    let mut machine = Machine::new(server.remote(), "container/ways");
+    let auth = server.remote().into_iter().find(|(name, _)| name == "REMOTE_AUTH").expect("an address").1;
+    let root = auth.trim_end_matches("/v3").to_string();
+    machine.write("file", b"content");
+    pushed(&machine, &[]);
+    for (version, path) in [("2", "/v2.0"), ("1", "/auth/v1.0")] {
+        machine.set("REMOTE_AUTH", &format!("{root}{path}"));
+        machine.write("file", format!("by version {version}"));
+        pushed(&machine, &[]);
+    }
+    machine.set("REMOTE_AUTH", &auth);
+    for name in ["REMOTE_USER", "REMOTE_KEY", "REMOTE_TENANT"] {
+        machine.unset(name);
+    }
+    machine.set("REMOTE_APPLICATION_CREDENTIAL_ID", "c");
+    machine.set("REMOTE_APPLICATION_CREDENTIAL_SECRET", "made-up-password");
+    machine.write("file", b"by an application credential");
+    pushed(&machine, &[]);
+    restored(&machine, "restored");
+    machine.set("REMOTE_REGION", "nowhere");
+    let (code, text) = machine.push(&[]);
+    assert!(code == 4 && text.contains("no object store of that region"), "{code} {text}");
 }
 
 #[test]

@@ -38,17 +38,18 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Outside things and the rooms whose door they are.
 const DOORS: &[(&[&str], &[&str])] = &[
-    (&["opendal", "opendal_http_transport_reqwest", "reqwest", "suppaftp"], &["store"]),
+    (&["opendal", "opendal_http_transport_reqwest", "reqwest", "suppaftp", "russh", "russh_sftp", "hmac", "sha1"], &["store"]),
     (&["hyper", "hyper_util"], &["admin"]),
     (&["prometheus_client"], &["telemetry"]),
     (&["ring::", "blake3", "argon2", "aes", "poly1305", "salsa20", "scrypt"], &["seal"]),
     (&["std::fs", "rustix::fs", "tokio::fs"], &["disk", "store"]),
+    (&["rusqlite", "nix"], &["disk"]),
     (&["std::env"], &["config", "cli"]),
     (
         &["SystemTime", "Instant::now", "tokio::spawn", "thread::spawn", "thread::Builder", "thread::scope", "spawn_blocking"],
         &["runtime"],
     ),
-    (&["std::process::exit", "process::abort"], &["runtime"]),
+    (&["std::process::exit", "process::abort", "tokio::process", "std::process::Command"], &["runtime"]),
 ];
 
 /// (file, text, why it may).

@@ -8,6 +8,7 @@ mod sidecar;
 pub use sidecar::Sidecar;
 
 use super::control::args::{Health, Interrupt};
+use super::hooks::HookArgs;
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
 
@@ -218,6 +219,9 @@ pub struct SyncToRemote {
     /// What is remembered.
     #[command(flatten)]
     pub state: State,
+    /// What is called around it.
+    #[command(flatten)]
+    pub hooks: HookArgs,
     /// Other writers.
     #[command(flatten)]
     pub takeover: Takeover,

@@ -33,6 +33,24 @@ fn option(config: &ServedConfig, name: &str) -> Option<String> {
 
 const WEBDAV: [(&str, &str); 2] = [("REMOTE_TYPE", "WebDAV"), ("REMOTE_URL", "https://host/dav/")];
 
+const SFTP: [(&str, &str); 3] = [("REMOTE_TYPE", "sftp"), ("REMOTE_HOST", "host"), ("REMOTE_USER", "me")];
+
+#[test]
+fn a_path_of_sftp_begins_at_the_root_or_where_a_log_in_ends() {
+    let pairs = [&SFTP[..], &[("REMOTE_PASS", OBSCURED), ("REMOTE_DISABLE_HASHCHECK", "true")]].concat();
+    for (path, is_absolute) in [("/srv/backup/", true), ("srv//backup", false)] {
+        let config = served(&pairs, path);
+        assert_eq!((config.is_absolute, config.prefix.as_str()), (is_absolute, "srv/backup"));
+        assert_eq!(option(&config, "pass").as_deref(), Some("potato"));
+    }
+    assert!(!served(&WEBDAV, "/srv/backup").is_absolute);
+    let warnings = options(&pairs, &[]).unwrap().warnings;
+    assert_eq!(warnings, ["options of rclone, without effect here: REMOTE_DISABLE_HASHCHECK"]);
+    // An agent is credentials enough.
+    let agent = served(&[&SFTP[..], &[("SSH_AUTH_SOCK", "/run/agent")]].concat(), "x");
+    assert_eq!(option(&agent, "agent_socket").as_deref(), Some("/run/agent"));
+}
+
 #[test]
 fn rclones_names_reach_the_store() {
     let config = served(&[&WEBDAV[..], &[("REMOTE_USER", "me"), ("REMOTE_PASS", OBSCURED)]].concat(), "/a//b/");
@@ -119,6 +137,14 @@ fn each_mistake_is_named_with_a_way_out() {
             vec![],
             "REMOTE_PASSWORD is needed for type pcloud\n    -> set it: the user's password, or REMOTE_PASSWORD_FILE",
         ),
+        (vec![("REMOTE_TYPE", "swift")], vec![], "REMOTE_AUTH is missing: there are no credentials"),
+        (
+            vec![("REMOTE_TYPE", "swift"), ("REMOTE_AUTH", "https://h/v3"), ("REMOTE_USER", "me")],
+            vec![],
+            "REMOTE_KEY is missing: there are no credentials",
+        ),
+        (SFTP.to_vec(), vec![], "REMOTE_KEY_FILE is missing: there are no credentials"),
+        ([&SFTP[..], &[("REMOTE_SOCKS_PROXY", "h:1")]].concat(), vec![], "REMOTE_SOCKS_PROXY is not a known option of type sftp"),
         (
             vec![("REMOTE_TYPE", "ftp"), ("REMOTE_HOST", "h"), ("REMOTE_PORT", "99999")],
             vec![],

@@ -134,7 +134,11 @@ async fn push_changes(
     let listed = listing.is_some();
     if let Some((odd @ 1.., name)) = listing.as_ref().map(|listing| listing.odd.clone()) {
         let name = name.unwrap_or_default();
-        tracing::warn!(objects = odd, first = %name.escape_debug(), "objects whose names no file can have are left alone");
+        tracing::warn!(
+            objects = odd,
+            first = %name.escape_debug(),
+            "left alone: no file can have such a name, or its outer white space would get lost on the way"
+        );
     }
     let compared = compare(request, memory, listing, stop).await?;
     let deletes = admit_deletes(

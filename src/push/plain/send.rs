@@ -4,7 +4,7 @@
 use super::super::capture::settled_stamp;
 use super::super::{Push, PushError};
 use super::steps::{Op, Step, StepReader};
-use crate::disk::{DiskError, Skips, SourceFile, Volume, stamp_of};
+use crate::disk::{Copied, DatabaseCopies, DiskError, Skips, SourceFile, Stamp, Volume, stamp_of};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
@@ -12,7 +12,7 @@ use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
 use crate::store::{Bucket, Mark, part_bytes};
 use crate::telemetry::Progress;
-use crate::tree::{FileType, Found, Skip, SkipReason};
+use crate::tree::{FileType, Found, RelPath, Skip, SkipReason};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 pub struct Sender {
     bucket: Bucket,
     volume: Volume,
+    databases: Arc<DatabaseCopies>,
     /// Whether the remote was listed: an object that was not listed is not there.
     listed: bool,
     /// Replace objects that another program wrote.
@@ -63,6 +64,10 @@ enum Done {
 
 /// A file as it was while it did not change.
 struct Whole {
+    /// The file, or the copy of a database.
+    source: Arc<SourceFile>,
+    /// What `source` is, as long as it does not change.
+    stamp: Stamp,
     found: Found,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     hash: ShortId,
@@ -82,6 +87,7 @@ impl Sender {
         Sender {
             bucket: request.bucket.clone(),
             volume: request.local.volume.clone(),
+            databases: Arc::new(DatabaseCopies::new(&request.local.spill())),
             listed,
             replace: request.force,
             progress: request.progress.clone(),
@@ -185,10 +191,12 @@ impl Sender {
             Node::File { size, hash: Some(hash), .. } => Some((*size, *hash)),
             _ => None,
         });
+        let is_foreign = self.is_foreign(&step);
         // A long file is read twice only where that may save sending it.
-        let needs_hash = !alone || known.is_some_and(|(size, _)| size == step.line.size()) || self.is_foreign(&step);
-        let stop = self.stop.clone();
-        let looked = compute("read a file", move || look(&volume, &path, needs_hash, &stop)).await?;
+        let needs_hash =
+            move |size| size <= DIGEST_PART_BYTES as u64 || is_foreign || known.is_some_and(|(known, _)| size == known);
+        let reading = Reading { volume, path, databases: Arc::clone(&self.databases), stop: self.stop.clone() };
+        let looked = compute("read a file", move || reading.look(needs_hash)).await?;
         let whole = match looked {
             Looked::Whole(whole) => *whole,
             Looked::Gone => return Ok(Done::Gone),
@@ -196,7 +204,8 @@ impl Sender {
         };
         self.progress.add_files(1);
         let size = whole.found.size;
-        if needs_hash && known == Some((size, whole.hash)) && (self.object_is_known(&step) || self.is_foreign(&step)) {
+        let needs_hash = needs_hash(size);
+        if needs_hash && known == Some((size, whole.hash)) && (self.object_is_known(&step) || is_foreign) {
             let mark = step.before.as_ref().and_then(mark_of).cloned().unwrap_or_default();
             let line = Box::new(recorded(&step, &whole, mark, whole.hash));
             if !self.object_is_known(&step) {
@@ -205,9 +214,7 @@ impl Sender {
             self.progress.add_bytes(size);
             return Ok(Done::Stored(line, 0));
         }
-        if self.is_foreign(&step)
-            && let Some((mark, length)) = &step.listed
-        {
+        if is_foreign && let Some((mark, length)) = &step.listed {
             if *length != size || self.hash_of_object(&step, *length).await? != Some((mark.clone(), whole.hash)) {
                 return Ok(Done::Conflict);
             }
@@ -229,17 +236,14 @@ impl Sender {
     /// Sends a long file in parts. The object appears only if the file did not change meanwhile.
     async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PlainError> {
         let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
-        let file = match self.volume.open_file(&step.line.path) {
-            Ok(file) => Arc::new(file),
-            Err(error) => return Ok(left(&error)),
-        };
+        let file = &whole.source;
         let key = key_of(&self.bucket, &step.line.path);
         let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await?;
         let mut digest = FileDigest::default();
         let mut at = 0;
         while at < size {
             let length = usize::try_from((size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
-            let source = Arc::clone(&file);
+            let source = Arc::clone(file);
             let read = compute("read a file", move || {
                 let mut piece = vec![0; length];
                 let read = source.read_at(&mut piece, at)?;
@@ -266,7 +270,7 @@ impl Sender {
             at += length as u64;
             self.progress.add_bytes(length as u64);
         }
-        if file.stamp().ok() != Some(stamp_of(&whole.found)) {
+        if file.stamp().ok() != Some(whole.stamp) {
             upload.abort().await;
             return Ok(Done::Left(SkipReason::Unstable, None));
         }
@@ -338,60 +342,83 @@ fn left(error: &DiskError) -> Done {
     if error.is_gone() { Done::Gone } else { Done::Left(SkipReason::Unreadable, Some(error.to_string())) }
 }
 
-/// Reads a file until it holds still for one reading.
-fn look(volume: &Volume, path: &crate::tree::RelPath, needs_hash: bool, stop: &Stop) -> Result<Looked, PushError> {
-    for _ in 0..limits::UNSTABLE_READS {
-        stop.check()?;
-        let file = match volume.open_file(path) {
-            Ok(file) => file,
-            Err(error) if error.is_gone() => return Ok(Looked::Gone),
-            Err(error) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
-        };
-        let found = match volume.look(path)? {
-            Some(found) if found.file_type == FileType::File => found,
-            Some(_) => return Ok(Looked::Left(SkipReason::Unstable, None)),
-            None => return Ok(Looked::Gone),
-        };
-        if file.stamp()? != stamp_of(&found) {
-            continue;
-        }
-        match read(&file, found, needs_hash, stop) {
-            Ok(Some(whole)) => return Ok(Looked::Whole(Box::new(whole))),
-            Ok(None) => {}
-            Err(PushError::Disk(error)) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Looked::Left(SkipReason::Unstable, None))
+/// Reads one file.
+struct Reading {
+    volume: Volume,
+    databases: Arc<DatabaseCopies>,
+    path: RelPath,
+    stop: Stop,
 }
 
-fn read(file: &SourceFile, found: Found, needs_hash: bool, stop: &Stop) -> Result<Option<Whole>, PushError> {
-    let xattrs = file.xattrs()?;
-    // Whatever length the scan saw: a short file is sent from here.
-    let is_short = found.size <= DIGEST_PART_BYTES as u64;
-    let mut digest = FileDigest::default();
-    let mut content = Vec::new();
-    let mut at = 0;
-    while (needs_hash || is_short) && at < found.size {
-        stop.check()?;
-        let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
-        content.resize(length, 0);
-        if file.read_at(&mut content, at)? != length {
+impl Reading {
+    /// Reads until the file holds still for one reading.
+    fn look(&self, needs_hash: impl Fn(u64) -> bool) -> Result<Looked, PushError> {
+        for _ in 0..limits::UNSTABLE_READS {
+            self.stop.check()?;
+            let file = match self.volume.open_file(&self.path) {
+                Ok(file) => file,
+                Err(error) if error.is_gone() => return Ok(Looked::Gone),
+                Err(error) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
+            };
+            let found = match self.volume.look(&self.path)? {
+                Some(found) if found.file_type == FileType::File => found,
+                Some(_) => return Ok(Looked::Left(SkipReason::Unstable, None)),
+                None => return Ok(Looked::Gone),
+            };
+            if file.stamp()? != stamp_of(&found) {
+                continue;
+            }
+            match self.read(file, found, &needs_hash) {
+                Ok(Some(looked)) => return Ok(looked),
+                Ok(None) => {}
+                Err(PushError::Disk(error)) if error.is_gone() => return Ok(Looked::Gone),
+                Err(PushError::Disk(error)) => return Ok(Looked::Left(SkipReason::Unreadable, Some(error.to_string()))),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Looked::Left(SkipReason::Unstable, None))
+    }
+
+    /// Reads once; `None` when the file changed meanwhile. Of a database a copy is read.
+    fn read(&self, file: SourceFile, mut found: Found, needs_hash: impl Fn(u64) -> bool) -> Result<Option<Looked>, PushError> {
+        let xattrs = file.xattrs()?;
+        let (mut source, mut stamp) = (file, stamp_of(&found));
+        if source.is_database()? {
+            found.identity.log = self.volume.database_log(&self.path)?;
+            source = match self.databases.copy(&self.volume, &self.path, &self.stop)? {
+                Copied::Whole(copy) => copy,
+                Copied::Unstable(why) => return Ok(Some(Looked::Left(SkipReason::Unstable, Some(why)))),
+            };
+            stamp = source.stamp()?;
+            found.size = stamp.size;
+        }
+        // Whatever length the scan saw: a short file is sent from here.
+        let is_short = found.size <= DIGEST_PART_BYTES as u64;
+        let mut digest = FileDigest::default();
+        let mut content = Vec::new();
+        let mut at = 0;
+        while (needs_hash(found.size) || is_short) && at < found.size {
+            self.stop.check()?;
+            let length = usize::try_from((found.size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
+            content.resize(length, 0);
+            if source.read_at(&mut content, at)? != length {
+                return Ok(None);
+            }
+            digest.push(&content);
+            at += length as u64;
+        }
+        if source.stamp()? != stamp {
             return Ok(None);
         }
-        digest.push(&content);
-        at += length as u64;
+        let content = is_short.then(|| Bytes::from(content));
+        let source = Arc::new(source);
+        Ok(Some(Looked::Whole(Box::new(Whole { source, stamp, xattrs, hash: digest.finish(), content, found }))))
     }
-    if file.stamp()? != stamp_of(&found) {
-        return Ok(None);
-    }
-    let content = is_short.then(|| Bytes::from(content));
-    Ok(Some(Whole { xattrs, hash: digest.finish(), content, found }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FileDigest, Looked, Volume, look};
+    use super::{DatabaseCopies, FileDigest, Looked, Reading, Volume};
     use crate::runtime::Stop;
     use crate::tree::RelPath;
 
@@ -401,7 +428,9 @@ mod tests {
         std::fs::write(root.path().join("log"), "what is left of it").unwrap();
         let volume = Volume::open(root.path()).unwrap();
         // The scan saw it long, so that no digest was asked for.
-        let looked = look(&volume, &RelPath::new("log").unwrap(), false, &Stop::new()).unwrap();
+        let databases = DatabaseCopies::new(root.path()).into();
+        let reading = Reading { volume, databases, path: RelPath::new("log").unwrap(), stop: Stop::new() };
+        let looked = reading.look(|_| false).unwrap();
         let Looked::Whole(whole) = looked else { unreachable!("nobody changes it") };
         assert_eq!(whole.content.as_deref(), Some(&b"what is left of it"[..]));
         assert_eq!(whole.hash, FileDigest::of(b"what is left of it"));

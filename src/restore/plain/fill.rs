@@ -214,7 +214,7 @@ impl Filler {
 }
 
 fn stamp(found: &Found) -> (crate::tree::Timestamp, u64) {
-    (found.identity.ctime, found.identity.inode)
+    found.identity.stamp()
 }
 
 impl Fetcher {

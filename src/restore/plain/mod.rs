@@ -113,7 +113,11 @@ fn say(gathered: &Gathered) {
     }
     if let (odd @ 1.., name) = &gathered.odd {
         let name = name.as_deref().unwrap_or_default();
-        tracing::warn!(objects = odd, first = %name.escape_debug(), "left out: no file can have such a name");
+        tracing::warn!(
+            objects = odd,
+            first = %name.escape_debug(),
+            "left out: no file can have such a name, or its outer white space would get lost on the way"
+        );
     }
 }
 

@@ -94,8 +94,9 @@ impl Surveyor {
                     }
                     if let Some(here) = here {
                         let before = old.at(&here.path)?;
-                        if self.terms.removes(&here, before) {
-                            survey.findings.remove(here);
+                        let stale = survey.findings.stale.takes(&self.terms.volume, &here);
+                        if !stale && self.terms.removes(&here, before) {
+                            survey.findings.remove(&self.terms.volume, here);
                         }
                     }
                 }
@@ -124,6 +125,9 @@ impl Surveyor {
             Some(found) => self.compare(&line, found, before)?,
         };
         line.stamp = before.and_then(|before| before.stamp).filter(|_| step == Step::Keep);
+        if step != Step::Keep && line.file_type() == Some(FileType::File) {
+            survey.findings.stale.replace(&line.path, found.as_ref());
+        }
         survey.findings.count(step, cost, found.as_ref().filter(|_| self.terms.fresh));
         Ok(survey.steps.push(step, &line)?)
     }

@@ -3,7 +3,7 @@
 use super::super::error::{Asked, StoreError};
 use super::super::http::Exchange;
 use super::super::objects::{About, Fetched, Mark, Object, part_bytes};
-use super::{Served, take};
+use super::{Recorded, Served, take};
 use crate::runtime::{clock, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub(in crate::store) struct ServedSending {
 }
 
 enum Way {
-    Parts(Box<Writer>, Arc<Mutex<Exchange>>),
+    Parts(Box<Writer>, Arc<Mutex<Exchange>>, u64),
     Whole(Vec<u8>),
 }
 
@@ -48,9 +48,11 @@ impl Served {
     ) -> Result<(), StoreError> {
         let below = self.folder(&asked.key);
         let base = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
-        let (operator, exchange) = self.recorded();
+        let recorded = self.recorded().await;
+        let Recorded { operator, exchange, session } =
+            recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
         let path = if below.is_empty() { "/" } else { &below };
-        let failed = |error: opendal::Error| self.judged(asked, &error, &take(&exchange));
+        let failed = |error: opendal::Error| self.judged(asked, &error, &self.seen(take(&exchange), session));
         let options = ListOptions { recursive: true, ..ListOptions::default() };
         let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
         let start_after = reached.clone();
@@ -125,15 +127,17 @@ impl Served {
             return Ok(ServedSending { served: self.clone(), mtime, way: Way::Whole(Vec::new()) });
         }
         let part = part.max(part_bytes(0));
-        let (operator, exchange) = self.recorded();
+        let recorded = self.recorded().await;
+        let Recorded { operator, exchange, session } =
+            recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
         let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);
         let options = WriteOptions { user_metadata: self.times(mtime), chunk: Some(part), concurrent, ..WriteOptions::default() };
         let path = self.path(&asked.key);
         match operator.layer(retry).writer_options(&path, options).await {
-            Ok(writer) => Ok(ServedSending { served: self.clone(), mtime, way: Way::Parts(Box::new(writer), exchange) }),
-            Err(error) => Err(self.judged(asked, &error, &take(&exchange))),
+            Ok(writer) => Ok(ServedSending { served: self.clone(), mtime, way: Way::Parts(Box::new(writer), exchange, session) }),
+            Err(error) => Err(self.judged(asked, &error, &self.seen(take(&exchange), session))),
         }
     }
 }
@@ -141,10 +145,10 @@ impl Served {
 impl ServedSending {
     pub(in crate::store) async fn write(&mut self, asked: &Asked, bytes: Bytes) -> Result<(), StoreError> {
         match &mut self.way {
-            Way::Parts(writer, exchange) => {
+            Way::Parts(writer, exchange, session) => {
                 self.served.shaper.up(bytes.len()).await;
                 let sent = writer.write(Buffer::from(bytes)).await;
-                sent.map_err(|error| self.served.judged(asked, &error, &take(exchange)))
+                sent.map_err(|error| self.served.judged(asked, &error, &self.served.seen(take(exchange), *session)))
             }
             Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
                 let kind = self.served.config.kind.name;
@@ -162,9 +166,9 @@ impl ServedSending {
 
     pub(in crate::store) async fn finish(&mut self, asked: &Asked) -> Result<Mark, StoreError> {
         match &mut self.way {
-            Way::Parts(writer, exchange) => match writer.close().await {
+            Way::Parts(writer, exchange, session) => match writer.close().await {
                 Ok(_) => Ok(mark(&self.served.stat(asked).await?)),
-                Err(error) => Err(self.served.judged(asked, &error, &take(exchange))),
+                Err(error) => Err(self.served.judged(asked, &error, &self.served.seen(take(exchange), *session))),
             },
             Way::Whole(body) => self.served.put_file(asked, Bytes::from(std::mem::take(body)), self.mtime).await,
         }
@@ -172,7 +176,7 @@ impl ServedSending {
 
     /// Tells the store to forget the parts.
     pub(in crate::store) async fn abort(&mut self) {
-        let Way::Parts(writer, _) = &mut self.way else { return };
+        let Way::Parts(writer, ..) = &mut self.way else { return };
         tokio::select! {
             outcome = writer.abort() => if let Err(error) = outcome {
                 tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
@@ -187,9 +191,9 @@ fn object(key: String, meta: &Metadata) -> Object {
     Object { key, size, mark: mark(meta), modified: modified(meta) }
 }
 
-/// The tag, else length and time.
+/// The tag, else the digest, else length and time. Listings of Swift have the tag as a digest.
 fn mark(meta: &Metadata) -> Mark {
-    match meta.etag() {
+    match meta.etag().or(meta.content_md5()) {
         Some(etag) if !bare(etag).is_empty() => Mark(bare(etag).to_owned()),
         _ => {
             let at = modified(meta);

@@ -6,11 +6,13 @@
 mod files;
 mod index_page;
 mod judge;
+mod keystone;
 mod services;
 
 pub(super) use files::ServedSending;
 
 use self::judge::judge;
+use self::keystone::Keystone;
 use self::services::{Manner, address, manner, operator};
 use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
@@ -47,6 +49,7 @@ const LOOKS: usize = 8;
 #[derive(Clone)]
 pub(super) struct Served {
     operator: Operator,
+    keystone: Option<Arc<Keystone>>,
     client: ReqwestTransport,
     meter: Arc<Meter>,
     prefix: String,
@@ -57,6 +60,14 @@ pub(super) struct Served {
     slots: Arc<Semaphore>,
     /// Whether the remote's beginning answered.
     proven: Arc<AtomicBool>,
+}
+
+/// What an operation is carried out with.
+struct Recorded {
+    operator: Operator,
+    exchange: Arc<Mutex<Exchange>>,
+    /// The log-in that its token is of.
+    session: u64,
 }
 
 /// What an operation gave, and what the store answered.
@@ -78,6 +89,7 @@ impl Served {
         let at_once = if manner.ordered { AT_ONCE_BY_KEY } else { AT_ONCE };
         Ok(Served {
             operator: operator(config)?,
+            keystone: Keystone::of(config),
             client,
             meter,
             prefix: config.prefix.clone(),
@@ -114,10 +126,31 @@ impl Served {
         }
     }
 
-    fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
+    /// An operator whose last answer is kept, after a log-in where one is needed.
+    async fn recorded(&self) -> Result<Recorded, Exchange> {
         let (transport, exchange) = self.transport();
-        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
-        (self.operator.clone().with_context(context), exchange)
+        let (operator, session) = match &self.keystone {
+            None => (self.operator.clone(), 0),
+            Some(keystone) => {
+                let outcome = keystone.operator(&transport).await;
+                // What was seen of the request says more than what became of it.
+                outcome.map_err(|lost| Exchange { answer: None, credentials: take(&exchange).credentials.or(Some(lost)) })?
+            }
+        };
+        let context = operator.base_context().with_http_transport(HttpTransporter::new(transport));
+        Ok(Recorded { operator: operator.with_context(context), exchange, session })
+    }
+
+    /// What came back; a token that is not taken any more is a passing trouble.
+    fn seen(&self, mut exchange: Exchange, session: u64) -> Exchange {
+        if let (Some(keystone), Some(Ok(got))) = (&self.keystone, &exchange.answer) {
+            if got.status != 401 {
+                keystone.accept(session);
+            } else if keystone.refuse(session) {
+                exchange.answer = Some(Err(Lost { text: "the token was not taken any more".into(), temporary: true }));
+            }
+        }
+        exchange
     }
 
     fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
@@ -137,10 +170,13 @@ impl Served {
         F: Future<Output = opendal::Result<T>>,
     {
         let _slot = self.slots.acquire().await;
-        let (operator, exchange) = self.recorded();
+        let Recorded { operator, exchange, session } = match self.recorded().await {
+            Ok(recorded) => recorded,
+            Err(exchange) => return Done { result: Err(no_log_in()), exchange },
+        };
         let longest = self.patience.attempt;
         match within(longest, work(operator)).await {
-            Some(result) => Done { result, exchange: take(&exchange) },
+            Some(result) => Done { result, exchange: self.seen(take(&exchange), session) },
             None => {
                 let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
@@ -452,6 +488,10 @@ impl Served {
 /// Some services call the listing of a folder that is not there an empty one.
 fn is_absent(exchange: &Exchange) -> bool {
     matches!(&exchange.answer, Some(Ok(got)) if !(200..300).contains(&got.status))
+}
+
+fn no_log_in() -> opendal::Error {
+    opendal::Error::new(ErrorKind::Unexpected, "no log-in")
 }
 
 fn take(exchange: &Mutex<Exchange>) -> Exchange {

@@ -42,7 +42,7 @@ pub(super) fn address(config: &ServedConfig) -> String {
         "azureblob" => azure_endpoint(config).unwrap_or_default(),
         "google cloud storage" => given("endpoint").unwrap_or_else(|| "https://storage.googleapis.com".into()),
         "b2" => "https://api.backblazeb2.com".into(),
-        "swift" => given("storage_url").unwrap_or_default(),
+        "swift" => given("storage_url").or_else(|| given("auth")).unwrap_or_default(),
         "drive" => "https://www.googleapis.com".into(),
         "dropbox" => "https://api.dropboxapi.com".into(),
         "onedrive" => "https://graph.microsoft.com".into(),

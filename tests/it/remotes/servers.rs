@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,14 @@ const AZURITE_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV
 /// A server, and how the program reaches it.
 pub struct Server {
     child: Child,
-    folder: tempfile::TempDir,
-    shows_files: bool,
+    _folder: tempfile::TempDir,
+    files: Option<PathBuf>,
     remote: Vec<(String, String)>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
@@ -30,11 +29,11 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
     all.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn script(kind: &str, folder: &Path) -> Option<(Child, String)> {
+fn script(kind: &str, paths: &[&Path]) -> Option<(Child, String)> {
     let python = std::env::var_os("IT_PYTHON")?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.py");
     let mut command = Command::new(python);
-    command.arg(script).arg(kind).arg(folder).stdout(Stdio::piped()).stdin(Stdio::null());
+    command.arg(script).arg(kind).args(paths).stdout(Stdio::piped()).stdin(Stdio::null());
     let mut child = command.spawn().expect("the server starts");
     let mut port = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut port).expect("a line");
@@ -64,11 +63,26 @@ fn logged(command: &mut Command, before: &'static str) -> (Child, String) {
     (child, port)
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
 impl Server {
+    fn showing(child: Child, folder: tempfile::TempDir, remote: &[(&str, &str)]) -> Server {
+        Server { child, files: Some(folder.path().to_owned()), _folder: folder, remote: pairs(remote) }
+    }
+
+    /// What it keeps is not seen as files.
+    fn hiding(child: Child, folder: tempfile::TempDir, remote: &[(&str, &str)]) -> Server {
+        Server { child, files: None, _folder: folder, remote: pairs(remote) }
+    }
+
+    /// Ends it; what lies in its folder stays.
+    pub fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// What the program is given.
     pub fn remote(&self) -> Vec<(String, String)> {
         self.remote.clone()
@@ -76,12 +90,16 @@ impl Server {
 
     /// The server's files, where it has them as files.
     pub fn folder(&self) -> Option<&Path> {
-        self.shows_files.then(|| self.folder.path())
+        self.files.as_deref()
     }
 
-    /// The longest file it is sent: this server of Google's protocol knows no uploads in parts.
+    /// The longest file it is sent: these servers of Google's and Swift's protocols know no uploads in parts.
     pub fn longest(&self) -> usize {
-        if self.is_of("gcs") { 7_000_000 } else { 9_000_000 }
+        match () {
+            () if self.is_of("swift") => 3_000_000,
+            () if self.is_of("gcs") => 7_000_000,
+            () => 9_000_000,
+        }
     }
 
     /// A name with what a URL gives a meaning. WsgiDAV reads some of it in the place to move to.
@@ -96,10 +114,25 @@ impl Server {
 
     pub fn webdav() -> Option<Server> {
         let folder = folder();
-        let (child, port) = script("webdav", folder.path())?;
+        let (child, port) = script("webdav", &[folder.path()])?;
         let url = format!("http://127.0.0.1:{port}/dav");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
-        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+        Some(Server::showing(child, folder, &remote))
+    }
+
+    /// A log-in with Keystone's version 3.
+    pub fn swift() -> Option<Server> {
+        let (child, port) = script("swift", &[])?;
+        let auth = format!("http://127.0.0.1:{port}/v3");
+        let remote = [
+            ("REMOTE_TYPE", "swift"),
+            ("REMOTE_AUTH", auth.as_str()),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_KEY", PASSWORD),
+            ("REMOTE_TENANT", "p"),
+            ("REMOTE_REGION", "here"),
+        ];
+        Some(Server::hiding(child, folder(), &remote))
     }
 
     pub fn webdav_of_rclone() -> Option<Server> {
@@ -110,12 +143,12 @@ impl Server {
         let (child, port) = logged(&mut command, "http://127.0.0.1:");
         let url = format!("http://127.0.0.1:{port}/");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
-        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+        Some(Server::showing(child, folder, &remote))
     }
 
     pub fn ftp() -> Option<Server> {
         let folder = folder();
-        let (child, port) = script("ftp", folder.path())?;
+        let (child, port) = script("ftp", &[folder.path()])?;
         let remote = [
             ("REMOTE_TYPE", "ftp"),
             ("REMOTE_HOST", "127.0.0.1"),
@@ -123,15 +156,62 @@ impl Server {
             ("REMOTE_USER", "me"),
             ("REMOTE_PASS", PASSWORD),
         ];
-        Some(Server { child, folder, shows_files: true, remote: pairs(&remote) })
+        Some(Server::showing(child, folder, &remote))
+    }
+
+    /// FTP with TLS; `option` is what the program is told of it.
+    pub fn ftps(kind: &str, option: &'static str) -> Option<Server> {
+        let folder = folder();
+        let files = folder.path().join("files");
+        std::fs::create_dir(&files).expect("a folder");
+        let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).expect("a certificate");
+        let (certificate, both) = (folder.path().join("ca.pem"), folder.path().join("both.pem"));
+        std::fs::write(&certificate, made.cert.pem()).expect("written");
+        std::fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem()).expect("written");
+        let (child, port) = script(kind, &[&files, &both])?;
+        let remote = [
+            ("REMOTE_TYPE", "ftp"),
+            ("REMOTE_HOST", "localhost"),
+            ("REMOTE_PORT", &port),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_PASS", PASSWORD),
+            ("REMOTE_CA_FILE", certificate.to_str().expect("text")),
+            (option, "true"),
+        ];
+        Some(Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) })
+    }
+
+    pub fn sftp_of_rclone() -> Option<Server> {
+        let program = std::env::var_os("IT_RCLONE")?;
+        let folder = folder();
+        let key = folder.path().join("key");
+        let files = folder.path().join("files");
+        std::fs::create_dir(&files).expect("a folder");
+        super::ssh::keygen(&["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().expect("text")]);
+        let mut command = Command::new(program);
+        command.args(["serve", "sftp", "--addr", "127.0.0.1:0", "--user", "me", "--pass", PASSWORD, "--vfs-cache-mode", "off"]);
+        command.arg("--key").arg(&key).arg("-v").arg(&files).env("RCLONE_CONFIG", folder.path().join("none"));
+        let (child, port) = logged(&mut command, "127.0.0.1:");
+        let public = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
+        let known = folder.path().join("known");
+        std::fs::write(&known, format!("[127.0.0.1]:{port} {public}")).expect("written");
+        let remote = [
+            ("REMOTE_TYPE", "sftp"),
+            ("REMOTE_HOST", "127.0.0.1"),
+            ("REMOTE_PORT", &port),
+            ("REMOTE_USER", "me"),
+            ("REMOTE_PASS", PASSWORD),
+            ("REMOTE_KNOWN_HOSTS_FILE", known.to_str().expect("text")),
+        ];
+        Some(Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) })
     }
 
     /// Python's file server over a folder that is there.
     pub fn http(files: &Path) -> Option<Server> {
-        let (child, port) = script("http", files)?;
+        let (child, port) = script("http", &[files])?;
         let url = format!("http://127.0.0.1:{port}");
-        let remote = pairs(&[("REMOTE_TYPE", "http"), ("REMOTE_URL", &url)]);
-        Some(Server { child, folder: folder(), shows_files: false, remote })
+        let remote = [("REMOTE_TYPE", "http"), ("REMOTE_URL", url.as_str())];
+        Some(Server::hiding(child, folder(), &remote))
     }
 
     pub fn azurite() -> Option<Server> {
@@ -148,7 +228,7 @@ impl Server {
             ("REMOTE_ACCOUNT", AZURITE_ACCOUNT),
             ("REMOTE_KEY", AZURITE_KEY),
         ];
-        let server = Server { child, folder, shows_files: false, remote: pairs(&remote) };
+        let server = Server::hiding(child, folder, &remote);
         let python = std::env::var_os("IT_PYTHON")?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/make_container.py");
         let made = Command::new(python).arg(script).args([&endpoint, AZURITE_ACCOUNT, AZURITE_KEY, "container"]).status();
@@ -167,7 +247,7 @@ impl Server {
         command.args(["-port", &port.to_string(), "-external-url", &endpoint, "-public-host", &format!("127.0.0.1:{port}")]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null()).spawn().expect("it starts");
         let remote = [("REMOTE_TYPE", "gcs"), ("REMOTE_ENDPOINT", &endpoint), ("REMOTE_ANONYMOUS", "true")];
-        let server = Server { child, folder, shows_files: false, remote: pairs(&remote) };
+        let server = Server::hiding(child, folder, &remote);
         let body = r#"{"name":"container"}"#;
         let request = format!(
             "POST /storage/v1/b?project=p HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\

@@ -236,7 +236,11 @@ impl s3s::S3 for Bucket {
         let input = request.input;
         known(&input.bucket)?;
         let wanted = usize::try_from(input.max_keys.unwrap_or(1000)).unwrap_or(0);
-        let page = page(&self.0, &input, wanted.min(self.0.page.load(Ordering::SeqCst)));
+        let mut page = page(&self.0, &input, wanted.min(self.0.page.load(Ordering::SeqCst)));
+        // MinIO's manner: asked for one key, it says after the folder's own object that there is no more.
+        if wanted == 1 && page.contents.iter().any(|object| object.key == input.prefix) {
+            page.next = None;
+        }
         let count = page.contents.len() + page.folders.len();
         let prefixes = page.folders.into_iter().map(|prefix| CommonPrefix { prefix: Some(prefix) }).collect();
         Ok(S3Response::new(ListObjectsV2Output {

@@ -1,0 +1,48 @@
+//! `--before-push` and `--after-push`.
+
+use super::frame::Frame;
+use crate::config::parse_span;
+use crate::contract::env;
+use crate::fault::{Kind, Report};
+use crate::push::{Hook, Hooks};
+use clap::Args;
+use std::time::Duration;
+
+/// What is called around a push.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hooks")]
+pub struct HookArgs {
+    /// Call this before a push: a URL (POST) or a command; the push begins only if it succeeds
+    ///
+    /// A command is split into words as a shell does, or a JSON array; there is no shell. It runs without the REMOTE_*
+    /// and ENCRYPTED_* variables, and with PUSH_HOOK=before-push. A URL is told the same as JSON.
+    #[arg(long, env = env::BEFORE_PUSH, value_name = "URL|COMMAND", hide_env_values = true, default_value = "")]
+    #[arg(hide_default_value = true)]
+    pub before_push: String,
+    /// Call this after a push, however it ended: a URL (POST) or a command; if it fails, the push is partial
+    ///
+    /// It is told PUSH_RESULT (complete, partial or failed) and PUSH_COMMIT too.
+    #[arg(long, env = env::AFTER_PUSH, value_name = "URL|COMMAND", hide_env_values = true, default_value = "")]
+    #[arg(hide_default_value = true)]
+    pub after_push: String,
+    /// How long each of the two may take (30s, 2m …)
+    #[arg(long, env = env::HOOK_TIMEOUT, value_name = "DURATION", default_value = "30s", value_parser = parse_span)]
+    pub hook_timeout: Duration,
+}
+
+impl HookArgs {
+    /// Checks them. Programs get the environment without what is for this program alone.
+    pub fn check(&self, frame: &Frame) -> Result<Hooks, Report> {
+        let ours = [env::REMOTE_PREFIX, env::ENCRYPTED_PREFIX, env::NEW_ENCRYPTED_PREFIX, env::HEARTBEAT_PREFIX];
+        let environment = frame.environment.without(&ours);
+        let hook = |flag: &str, text: &str| {
+            // The text is not shown: a URL may hold a password.
+            Hook::parse(text, &environment).map_err(|error| Report::new(Kind::Usage, format!("{flag}: {error}")))
+        };
+        Ok(Hooks {
+            before: hook("--before-push", &self.before_push)?,
+            after: hook("--after-push", &self.after_push)?,
+            timeout: self.hook_timeout,
+        })
+    }
+}
