@@ -18,7 +18,8 @@ pub(super) struct Drained {
 impl Sidecar<'_> {
     /// Pushes until nothing is left or the time is over. Each try that fails for a passing cause is followed by another.
     pub(super) async fn drain(&mut self) -> Drained {
-        let began = clock::now();
+        // The signal may have come while a pass ran, which then took some of the time.
+        let began = *self.ending_since.get_or_insert_with(clock::now);
         let deadline = *self.deadline.get_or_insert_with(|| self.grace.deadline(began));
         let budget = deadline.saturating_duration_since(began);
         tracing::info!(time = %span(budget), "ending: pushing for the last time");

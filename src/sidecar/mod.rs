@@ -82,6 +82,7 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
         asked: Vec::new(),
         waiting: Vec::new(),
         quiet_look: None,
+        ending_since: None,
         deadline: None,
     };
     sidecar.note_coverage();
@@ -134,6 +135,8 @@ struct Sidecar<'a> {
     waiting: Vec<oneshot::Sender<Reply>>,
     /// For those: when to look whether the application has gone quiet.
     quiet_look: Option<Instant>,
+    /// Once a signal has come: when that was.
+    ending_since: Option<Instant>,
     /// Once a signal has come: when work ends.
     deadline: Option<Instant>,
 }
@@ -183,6 +186,7 @@ impl Sidecar<'_> {
             }
             Woken::Wish(Some(wish)) => self.serve(wish),
             Woken::Signal => {
+                self.ending_since.get_or_insert(now);
                 self.deadline.get_or_insert_with(|| self.grace.deadline(now));
             }
             Woken::Wish(None) | Woken::Time => self.look_for_quiet(now),

@@ -11,6 +11,7 @@ mod engine;
 mod faults;
 mod fidelity;
 mod golden;
+mod handover;
 mod hooks;
 mod identity;
 mod interop;
