@@ -77,6 +77,8 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
 pub const OVERLAY_ENTRIES: usize = 4096;
 /// Identities of a large file's blocks take room like entries: this many like one.
 pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
+/// Where changes cannot be heard, the next look at everything begins at least so long after the last one.
+pub const POLL_LEAST: Duration = Duration::from_secs(1);
 /// A pass that waits for quiet begins at last after this many times the wait.
 pub const DEBOUNCE_PATIENCE: u32 = 10;
 /// The pause after a pass that left something to do; doubled up to [`PASS_PAUSE_MAX`].
@@ -89,6 +91,10 @@ pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
 pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
 /// What is left for the last pass after a second signal.
 pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// A last pass that was asked to stop at its deadline is left alone after this long.
+pub const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
+/// Then what is not at the remote is counted for at most this long; with the time before, less than [`DRAIN_LEAST`].
+pub const DRAIN_COUNT: Duration = Duration::from_millis(500);
 /// Between two tries of the last pass.
 pub const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Whoever asks a sidecar for a pass waits this long for its end: a first push may take hours.

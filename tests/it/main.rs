@@ -30,6 +30,7 @@ mod refusals;
 mod remotes;
 mod rescue;
 mod s3;
+mod sidecar;
 mod space;
 mod sqlite;
 mod tidy;
