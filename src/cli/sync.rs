@@ -25,12 +25,21 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
     let filter = filter(&args.paths)?;
     let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
-    let (bucket, unlocker) = frame.reach(&args.access, &args.dst)?;
+    let asks = !args.sidecar.stays() && !args.dry_run;
+    let reached = match frame.reach(&args.access, &args.dst) {
+        // Beside a sidecar, which knows its remote, nothing of it need be said.
+        Err(mistake) if !asks || !Local::is_held(&args.src, args.state.state_dir.as_deref()) => return Err(mistake),
+        reached => reached,
+    };
     let volume = Volume::open(&args.src)?;
     let local = match Local::open(volume, args.state.state_dir.as_deref()) {
-        Err(error) if error.is_busy() && !args.sidecar.stays() && !args.dry_run => return ask_sidecar(args, frame, error).await,
+        Err(error) if error.is_busy() && asks => return ask_sidecar(args, frame, error).await,
         local => local?,
     };
+    let (bucket, unlocker) = reached?;
+    if args.create_bucket && !args.dry_run && bucket.make(&frame.stop).await? {
+        tracing::info!("made the bucket of {}", bucket.describe());
+    }
     let progress = if args.sidecar.stays() { Progress::quiet() } else { Progress::start("push", frame.progress) };
     let request = Push {
         bucket,

@@ -8,7 +8,7 @@ use super::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
 use super::{Ending, Held, Outcome, Pass, Push, PushError, merge, rescue};
 use crate::disk::{DatabaseCopies, Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
-use crate::remote::session::{Memory, SessionError, probe_new};
+use crate::remote::session::{Memory, SessionError, make_vault, warn_of_single_key};
 use crate::runtime::{Stop, compute, limits, ordered};
 use crate::seal::Unlocker;
 use crate::store::Fencing;
@@ -16,7 +16,7 @@ use crate::vault::directory::{Directory, Flags, Labels, State};
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
-use crate::vault::open::{Presence, Vault, create, open};
+use crate::vault::open::{Presence, open};
 use crate::vault::receipt::Receipt;
 use crate::vault::writer::{Base, Takeover, Writer};
 
@@ -69,9 +69,7 @@ pub async fn push(
         Ok(outcome) => outcome,
     };
     if std::mem::take(&mut session.new_vault) && !request.single_key {
-        tracing::warn!(
-            "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
-        );
+        warn_of_single_key();
     }
     *kept = Kept { session: Some(session), wrote: true };
     Ok(outcome)
@@ -89,7 +87,7 @@ impl Session {
             Presence::Vault(vault, newest) => (*vault, newest, None),
             Presence::ProvenEmpty if request.dry_run => return Ok(None),
             Presence::ProvenEmpty => {
-                let (vault, fencing) = first_vault(request, unlocker, stop).await?;
+                let (vault, fencing) = make_vault(&request.bucket, unlocker, stop).await?;
                 (vault, None, Some(fencing))
             }
         };
@@ -207,13 +205,6 @@ fn dry_first(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     outcome.bytes_total = outcome.bytes_new;
     outcome.requests = request.bucket.requests();
     Ok(outcome)
-}
-
-async fn first_vault(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<(Vault, Fencing), PushError> {
-    let fencing = probe_new(&request.bucket, stop).await?;
-    let vault = create(&request.bucket, unlocker, stop).await?;
-    tracing::info!(remote = %request.bucket.describe(), slot = %vault.slot, "made a new vault");
-    Ok((vault, fencing))
 }
 
 /// Makes sure that the index is that of the head's tree; returns the commit it is named after. A claim changes no tree,

@@ -5,14 +5,14 @@ use crate::disk::{DiskError, StateDir, StateLock, Volume};
 use crate::fault::{Fault, Kind};
 use crate::plan::Begun;
 use crate::runtime::Stop;
-use crate::seal::random_bytes;
-use crate::store::{Fencing, StoreError, probe, recheck};
+use crate::seal::{Unlocker, random_bytes};
+use crate::store::{Bucket, Fencing, StoreError, probe, recheck};
 use crate::tree::RelPath;
 use crate::vault::error::VaultError;
 use crate::vault::index::{Chunks, IndexError};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
-use crate::vault::open::Vault;
+use crate::vault::open::{Vault, create};
 use crate::vault::orphans::sweep;
 use crate::vault::overlay::Overlay;
 use crate::vault::receipt::{Intent, Receipt, from_file, to_file};
@@ -97,6 +97,13 @@ impl Local {
         let root = StateDir::open(&path)?;
         let lock = root.lock()?;
         Ok(Local { reserved: reserved_on(&volume, &path), volume, root, _lock: lock })
+    }
+
+    /// Whether another process has it now. No directory is made.
+    pub fn is_held(volume: &Path, state_dir: Option<&Path>) -> bool {
+        let path = state_dir.map_or_else(|| volume.join(STATE_NAME), Path::to_path_buf);
+        let locked = path.is_dir().then(|| StateDir::open(&path).and_then(|root| root.lock()));
+        matches!(locked, Some(Err(DiskError::Busy { .. })))
     }
 
     /// Where temporary files may go.
@@ -448,8 +455,23 @@ async fn clean_up(writer: &mut Writer, over: &Commit, stop: &Stop) -> Result<(),
     Ok(())
 }
 
+/// Makes a vault at a remote that is proven empty, and tells what the store can do.
+pub async fn make_vault(bucket: &Bucket, unlocker: &Unlocker, stop: &Stop) -> Result<(Vault, Fencing), SessionError> {
+    let fencing = probe_new(bucket, stop).await?;
+    let vault = create(bucket, unlocker, stop).await?;
+    tracing::info!(remote = %bucket.describe(), slot = %vault.slot, "made a new vault");
+    Ok((vault, fencing))
+}
+
+/// Says what follows from having one key.
+pub fn warn_of_single_key() {
+    tracing::warn!(
+        "only one key opens this vault: losing it loses everything. `key export-kit` makes a second one to keep offline"
+    );
+}
+
 /// Makes sure that a new remote honours conditional creates, or says that only one writer may exist.
-pub async fn probe_new(vault_bucket: &crate::store::Bucket, stop: &Stop) -> Result<Fencing, SessionError> {
+async fn probe_new(vault_bucket: &Bucket, stop: &Stop) -> Result<Fencing, SessionError> {
     if vault_bucket.conditional_create_is_native() {
         return Ok(Fencing::Strict);
     }

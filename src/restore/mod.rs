@@ -25,10 +25,10 @@ use crate::fault::{Fault, Kind};
 use crate::plain::error::PlainError;
 use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, Target, admit_restore, admit_target};
 use crate::remote::plain::PlainStateError;
-use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, reserved_on};
+use crate::remote::session::{Local, Memory, STATE_NAME, SessionError, make_vault, reserved_on, warn_of_single_key};
 use crate::runtime::{Stop, Stopped, clock, compute};
 use crate::seal::Unlocker;
-use crate::store::Bucket;
+use crate::store::{Bucket, Fencing};
 use crate::telemetry::Progress;
 use crate::tree::Filter;
 use crate::vault::entry::Node;
@@ -218,14 +218,50 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
 
 /// A restore from a vault.
 async fn restore_sealed(request: &Restore, unlocker: &Unlocker, stop: &Stop) -> Result<Outcome, RestoreError> {
-    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
-    match open(&request.bucket, unlocker, stop).await? {
-        Presence::ProvenEmpty => Ok(empty),
+    let (vault, probed) = match open(&request.bucket, unlocker, stop).await? {
         Presence::Vault(vault, newest) => match vault.head(newest, stop).await? {
-            Some(head) => restore_from(request, *vault, head, stop).await,
-            None => Ok(empty),
+            Some(head) => return restore_from(request, *vault, head, stop).await,
+            None => (Some(*vault), None),
         },
+        Presence::ProvenEmpty => (None, None),
+    };
+    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
+    let is_whole = matches!(request.wanted, Wanted::Head) && request.filter.is_all();
+    let Some(policy) = request.claim.filter(|_| is_whole && request.allow_empty && !request.dry_run) else { return Ok(empty) };
+    let (vault, probed) = match vault {
+        Some(vault) => (vault, probed),
+        None => {
+            let (vault, fencing) = make_vault(&request.bucket, unlocker, stop).await?;
+            warn_of_single_key();
+            (vault, Some(fencing))
+        }
+    };
+    claim_empty(request, vault, probed, policy, stop).await
+}
+
+/// Claims a vault without commits: whoever comes next then waits for what this Pod will have written, instead of starting
+/// with nothing beside it. Where somebody was faster, theirs is restored.
+async fn claim_empty(
+    request: &Restore,
+    vault: Vault,
+    probed: Option<Fencing>,
+    policy: Takeover,
+    stop: &Stop,
+) -> Result<Outcome, RestoreError> {
+    let local = Local::open(Volume::create(&request.target)?, request.state_dir.as_deref())?;
+    let mut memory = Memory::open(&local, &vault, None, stop).await?;
+    memory.probed = probed;
+    memory.check_rollback(None, request.accept_rollback)?;
+    memory.check_pin(None, request.accept_rollback, stop).await?;
+    let (writer, is_first) = memory.writer(None, policy, &request.pod, stop).await?;
+    if is_first {
+        let receipt = memory.receipt_of(&writer, writer.base.seq, false);
+        memory.write_receipt(receipt)?;
+        return Ok(Outcome { receipt: true, ..Outcome::default() });
     }
+    drop((memory, local));
+    let head = vault.commit(writer.base.seq, stop).await?;
+    restore_from(request, vault, head, stop).await
 }
 
 /// The first look at the target, before the remote is asked and before the directory is made.

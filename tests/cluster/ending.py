@@ -38,7 +38,7 @@ def too_much(stage):
     words = stage.last_words(first)
     expect(words["result"] == "deadline" and words["exitCode"] == 9, f"the last words are {words}")
     expect(words["unsyncedFiles"] == 2 and words["unsyncedBytes"] == (1 << 30) + 4, f"the last words are {words}")
-    expect(words["elapsedMs"] < 10_000, f"the last words are {words}")
+    expect(4_000 <= words["elapsedMs"] < 10_000, f"the last words are {words}")
     second = stage.ready(but=first, seconds=90)
     seen = stage.sh(second, "cat /data/note; ls /data").split()
     expect(seen == ["one", "note"], f"the next Pod has {seen}")
@@ -50,7 +50,7 @@ def moment(text):
 
 
 def job(stage):
-    """A Job completes when its last push has, and the next one continues"""
+    """A Job's sidecar ends with its last push, the Job completes, and the next one continues"""
     objects = stage.example("job.yaml")
     app = container(objects, "work")
     app["command"][-1] += "; dd if=/dev/urandom of=/data/result bs=1M count=64 2>/dev/null; sync"
@@ -63,12 +63,14 @@ def job(stage):
         worked = moment(status_of(pod, "work")["state"]["terminated"]["finishedAt"])
         words = json.loads(status_of(pod, SIDECAR)["state"]["terminated"]["message"].splitlines()[-1])
         expect(words["result"] == "complete", f"the last words are {words}")
-        extra = moment(done) - worked - words["elapsedMs"] / 1000
-        expect(extra <= 5, f"the Job completed {extra} s after its last push")
-        said.append((moment(done) - worked, words["elapsedMs"]))
+        # Kubernetes itself takes some four seconds from the end of a native sidecar to the completion of its Job.
+        ended = moment(status_of(pod, SIDECAR)["state"]["terminated"]["finishedAt"])
+        extra = ended - worked - words["elapsedMs"] / 1000
+        expect(extra <= 5, f"the sidecar ended {extra} s after its last push")
+        said.append((ended - worked, moment(done) - worked, words["elapsedMs"]))
     runs = kubectl("-n", stage.space, "logs", f"job/{name}", "-c", "work")
     expect(re.findall(r"run \d", runs) == ["run 0", "run 1"], f"the second Job found {runs}")
-    return "; ".join(f"complete {int(after)} s after the work, with a last push of {ms} ms" for after, ms in said)
+    return "; ".join(f"sidecar {int(end)} s and Job {int(done)} s after the work, with a last push of {ms} ms" for end, done, ms in said)
 
 
 PROOFS = [(last_file, 120), (too_much, 150), (job, 120)]

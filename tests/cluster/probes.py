@@ -45,7 +45,8 @@ def asked(stage):
     metrics = stage.sh(pod, f"wget -qO- http://{address}:9327/metrics")
     for name in ("vsc_last_complete_sync_timestamp_seconds", "vsc_syncs_total", "vsc_build_info"):
         expect(name in metrics, f"{name} is not among the metrics")
-    return f"{err.strip().splitlines()[-1][-120:]}; {metrics.count('# TYPE')} metrics"
+    refusal = next(line for line in err.splitlines() if "made the push" in line)
+    return f"done, and for an emptied volume: {refusal[-160:]}; {metrics.count('# TYPE')} metrics"
 
 
 PROOFS = [(stalled, 120), (asked, 90)]

@@ -1,7 +1,7 @@
 //! `health` and `interrupt`, as a kubelet runs them.
 
 use super::{SOON, Sidecar};
-use crate::machine::Machine;
+use crate::machine::{Machine, told};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -160,4 +160,24 @@ fn a_pid_file_goes_with_its_process() {
     assert_eq!(std::fs::read_to_string(&path).expect("a file"), "1\n", "another process has its name there now");
     let error = PidFile::create(Path::new("/nonexistent/run.pid")).expect_err("no folder").to_string();
     assert!(error.starts_with("writing the pid file '/nonexistent/run.pid'"), "{error}");
+}
+
+#[test]
+fn beside_a_sidecar_a_push_needs_no_remote() {
+    let mut machine = Machine::local();
+    let mut sidecar = Sidecar::new();
+    machine.write("note", "text");
+    // Credentials are missing, and a bucket.
+    machine.set("REMOTE_TYPE", "s3");
+    let ask = ["sync-to-remote", "-s", "volume"];
+    let (code, said) = told(&machine.run(&ask));
+    assert!(code == 2 && said.contains("REMOTE_ACCESS_KEY_ID is missing"), "{said}");
+    assert!(!machine.at("volume/.vsc").exists(), "a mistake leaves nothing behind");
+    let held = machine.locked_volume();
+    sidecar.listen(&machine.at("volume/.vsc/control.sock"));
+    let (code, said) = told(&machine.run(&ask));
+    assert!(code == 9 && said.contains("the sidecar of this directory made the push: pushed in part"), "{said}");
+    drop(held);
+    let (code, said) = told(&machine.run(&ask));
+    assert_eq!(code, 2, "the sidecar has ended: {said}");
 }
