@@ -8,7 +8,7 @@ use crate::contract::control::socket_paths;
 use crate::cycle::Spacing;
 use crate::fault::{Kind, Report};
 use crate::push::Push;
-use crate::runtime::{Stop, Tasks};
+use crate::runtime::{Stop, Tasks, limits};
 use crate::sidecar::{Around, Rhythm, run};
 use crate::store::heartbeat::Heartbeat;
 use crate::telemetry::Metrics;
@@ -66,7 +66,7 @@ fn rhythm(args: &SyncToRemote) -> Rhythm {
             debounce: given.debounce,
             interval: given.fsnotify.unwrap_or(Duration::ZERO),
             reconcile: (!given.reconcile.is_zero()).then_some(given.reconcile),
-            poll: given.poll,
+            poll: given.poll.max(limits::POLL_LEAST),
         },
         grace: given.grace,
         termination_log: given.termination_log.clone(),

@@ -37,6 +37,9 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         local => local?,
     };
     let (bucket, unlocker) = reached?;
+    if args.create_bucket && !args.dry_run && bucket.make(&frame.stop).await? {
+        tracing::info!("made the bucket of {}", bucket.describe());
+    }
     let progress = if args.sidecar.stays() { Progress::quiet() } else { Progress::start("push", frame.progress) };
     let request = Push {
         bucket,

@@ -4,13 +4,7 @@ use super::environment::{Environment, Options};
 use super::mistakes::{ConfigError, Mistakes, nearest};
 use super::words::parse_boolean;
 use crate::secret::Secret;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use zeroize::Zeroizing;
-
-/// A mounted secret is never larger: whatever is, is the wrong file.
-const SECRET_FILE_BYTES: u64 = 64 << 10;
 
 /// A check of one prefix in progress.
 pub(super) struct Check<'a> {
@@ -75,6 +69,23 @@ impl Check<'_> {
         }
     }
 
+    /// Two options that mean nothing without each other.
+    pub fn both_or_neither(&mut self, one: &str, other: &str) {
+        let options = self.options;
+        for (given, missing) in [(one, other), (other, one)] {
+            if options.has(given) && !options.has(missing) {
+                let problem = format!("is missing while {} is set", options.name(given));
+                self.mistakes.add(options.variable(missing), problem, "set both, or neither");
+            }
+        }
+    }
+
+    /// Says what `insecure` means, once.
+    pub fn warn_of_insecure(&mut self) {
+        let name = self.options.name("insecure");
+        self.warnings.push(format!("{name}: the store's certificate is not checked; anyone on the way can pose as the store"));
+    }
+
     /// Reports options outside the known ones, with the name that was probably meant. Returns, as written, those that
     /// are accepted without effect.
     pub fn unknown(&mut self, known: &[&[&str]], idle: &[&str], unserved: &[&str]) -> Vec<String> {
@@ -115,23 +126,7 @@ impl Check<'_> {
 
 /// A file's text without the white space around it; the error says what is wrong without showing any of it.
 pub(super) fn read_secret(path: &Path) -> Result<Secret<String>, String> {
-    let shown = shown_path(path);
-    let text = read_small(path).map_err(|problem| format!("({shown}) {problem}"))?;
-    match text.trim() {
-        "" => Err(format!("({shown}) is empty")),
-        value => Ok(Secret::new(value.to_string())),
-    }
-}
-
-/// The text of a file that holds secrets; the error shows neither text nor path.
-pub(super) fn read_small(path: &Path) -> Result<Zeroizing<String>, String> {
-    let mut text = Zeroizing::new(String::new());
-    let opened = File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text));
-    opened.map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > SECRET_FILE_BYTES {
-        return Err(format!("is larger than {SECRET_FILE_BYTES} bytes"));
-    }
-    Ok(text)
+    Secret::from_file(path).map_err(|problem| format!("({}) {problem}", shown_path(path)))
 }
 
 /// The path of a secret's file, fit for a message. People put the secret itself where its path belongs, so only what lies

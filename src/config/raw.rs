@@ -25,7 +25,10 @@ pub(super) struct RawRemote {
     pub server_side_encryption: Option<String>,
     pub sse_kms_key_id: Option<String>,
     pub role_arn: Option<String>,
+    pub sts_endpoint: Option<String>,
     pub ca_file: Option<String>,
+    pub client_cert_file: Option<String>,
+    pub client_key_file: Option<String>,
     pub insecure: Option<String>,
     pub root: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! An rclone configuration that a person wrote: the sections that stand for `REMOTE_*` and `ENCRYPTED_*`.
 
-use super::check::read_small;
 use super::mistakes::{ConfigError, Mistake};
 use crate::contract::env;
+use crate::secret::text_of_file;
 use crate::tree::Shown;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl RcloneFile {
             let name = format!("--no-template: {}", path.display());
             ConfigError { mistakes: vec![Mistake { name, problem, hint: hint.to_string() }] }
         };
-        let text = read_small(path)
+        let text = text_of_file(path)
             .map_err(|error| wrong(error, "name the rclone configuration with -c, or leave out --no-template"))?;
         let mut sections = parse(&text).map_err(|(problem, hint)| wrong(problem, hint))?;
         if !sections.contains_key(env::SECTION_REMOTE) {

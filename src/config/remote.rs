@@ -139,11 +139,15 @@ fn describe_s3(raw: &RawRemote, config: &S3Config, shown: &mut Vec<(String, Stri
     show("SESSION_TOKEN", secret(&raw.session_token, &raw.session_token_file));
     show("ENV_AUTH", config.env_auth.to_string());
     show("ROLE_ARN", text(&config.role_arn));
+    show("STS_ENDPOINT", config.sts_endpoint.clone().unwrap_or_else(|| "<AWS's>".to_string()));
     show("FORCE_PATH_STYLE", (!config.virtual_host_style).to_string());
     show("STORAGE_CLASS", text(&config.storage_class));
     show("SERVER_SIDE_ENCRYPTION", text(&config.server_side_encryption));
     show("SSE_KMS_KEY_ID", text(&config.sse_kms_key_id));
     show("CA_FILE", config.ca_file.as_ref().map_or_else(|| "<the system's>".to_string(), |path| path.display().to_string()));
+    let path = |path: &Option<PathBuf>| path.as_ref().map_or_else(|| "<not set>".to_string(), |path| path.display().to_string());
+    show("CLIENT_CERT_FILE", path(&config.client_cert_file));
+    show("CLIENT_KEY_FILE", path(&config.client_key_file));
     show("INSECURE", config.insecure_tls.to_string());
 }
 

@@ -1,13 +1,15 @@
 //! The options of `type=s3`, in rclone's words.
 
 use super::check::Check;
+use super::environment::Environment;
 use super::mistakes::nearest;
 use super::raw::RawRemote;
 use super::words::parse_boolean;
 use crate::contract::env;
 use crate::secret::Secret;
-use crate::store::S3Config;
-use std::path::PathBuf;
+use crate::store::{KeyFiles, S3Config};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The region that stands for "none": what every store but AWS accepts.
 const ANY_REGION: &str = "us-east-1";
@@ -19,7 +21,7 @@ const FROZEN: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 /// Checks the options; what is wrong is noted in `check` and its value is a stand-in. Bucket and prefix stay empty: they
 /// come with the remote path.
 pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
-    let endpoint = endpoint(raw, check);
+    let endpoint = address("endpoint", raw.endpoint.as_deref(), check);
     let provider = provider(raw, endpoint.as_deref(), check);
     if endpoint.is_none() && raw.endpoint.is_none() && provider != "AWS" {
         let name = check.options.variable("endpoint");
@@ -33,9 +35,9 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
     let env_auth = check.boolean("env_auth", raw.env_auth.as_deref(), false);
     let insecure_tls = check.boolean("insecure", raw.insecure.as_deref(), false);
     if insecure_tls {
-        let name = check.options.name("insecure");
-        check.warnings.push(format!("{name}: the store's certificate is not checked; anyone on the way can pose as the store"));
+        check.warn_of_insecure();
     }
+    check.both_or_neither("client_cert_file", "client_key_file");
     private_only(raw, check);
     let (access_key_id, secret_access_key, session_token) = credentials(raw, env_auth, check);
     let (server_side_encryption, sse_kms_key_id) = server_side_encryption(raw, check);
@@ -49,13 +51,22 @@ pub(super) fn read(raw: &RawRemote, check: &mut Check<'_>) -> S3Config {
         access_key_id,
         secret_access_key,
         session_token,
+        key_files: KeyFiles {
+            access_key_id: raw.access_key_id_file.as_ref().map(PathBuf::from),
+            secret_access_key: raw.secret_access_key_file.as_ref().map(PathBuf::from),
+            session_token: raw.session_token_file.as_ref().map(PathBuf::from),
+        },
+        environment: for_credentials(check.environment),
         virtual_host_style: !path_style,
         ca_file: ca_file(raw, check),
+        client_cert_file: pem_file("client_cert_file", raw.client_cert_file.as_deref(), check),
+        client_key_file: pem_file("client_key_file", raw.client_key_file.as_deref(), check),
         insecure_tls,
         storage_class: storage_class(raw, check),
         server_side_encryption,
         sse_kms_key_id,
         role_arn: role_arn(raw, check),
+        sts_endpoint: sts_endpoint(raw, check),
         disable_imds: !env_auth || metadata_off.is_some_and(|text| parse_boolean(text) == Ok(true)),
         bandwidth: None,
     }
@@ -79,8 +90,8 @@ fn provider(raw: &RawRemote, endpoint: Option<&str>, check: &mut Check<'_>) -> &
 }
 
 /// A URL of scheme, host and port. The value is never shown: people write passwords into URLs.
-fn endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
-    let given = raw.endpoint.as_deref()?;
+fn address(key: &str, given: Option<&str>, check: &mut Check<'_>) -> Option<String> {
+    let given = given?;
     let (scheme, rest) = given.split_once("://").unwrap_or(("https", given));
     let scheme = scheme.to_ascii_lowercase();
     let authority = rest.trim_end_matches('/');
@@ -95,7 +106,7 @@ fn endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
     } else {
         return Some(format!("{scheme}://{authority}"));
     };
-    check.wrong("endpoint", problem, "write scheme, host and port: http://minio:9000 (the bucket belongs into the remote path)");
+    check.wrong(key, problem, "write scheme, host and port: http://minio:9000 (the bucket belongs into the remote path)");
     None
 }
 
@@ -205,13 +216,37 @@ fn role_arn(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
     Some(arn)
 }
 
+fn sts_endpoint(raw: &RawRemote, check: &mut Check<'_>) -> Option<String> {
+    let given = raw.sts_endpoint.as_deref().or_else(|| check.environment.get(env::AWS_ENDPOINT_URL_STS));
+    address("sts_endpoint", given, check)
+}
+
+/// What the AWS tools would look at. Any of it may be secret.
+fn for_credentials(environment: &Environment) -> BTreeMap<String, Secret<String>> {
+    let names = environment.names(env::AWS_PREFIX).chain([env::HOME]);
+    let all = names.filter_map(|name| Some((name, environment.get(name)?)));
+    all.map(|(name, value)| (name.to_string(), Secret::new(value.to_string()))).collect()
+}
+
 fn ca_file(raw: &RawRemote, check: &mut Check<'_>) -> Option<PathBuf> {
-    let own = raw.ca_file.as_deref();
-    let path = PathBuf::from(own.or_else(|| check.environment.get(env::AWS_CA_BUNDLE))?);
+    if raw.ca_file.is_some() {
+        return pem_file("ca_file", raw.ca_file.as_deref(), check);
+    }
+    let path = PathBuf::from(check.environment.get(env::AWS_CA_BUNDLE)?);
     if !path.is_file() {
-        let name = if own.is_some() { check.options.name("ca_file") } else { env::AWS_CA_BUNDLE.to_string() };
-        let problem = format!("({}) is not a readable file", path.display());
-        check.mistakes.add(name, problem, "name a file of PEM certificates");
+        check.mistakes.add(env::AWS_CA_BUNDLE, unreadable(&path), "name a file of PEM certificates");
     }
     Some(path)
+}
+
+fn pem_file(key: &str, given: Option<&str>, check: &mut Check<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(given?);
+    if !path.is_file() {
+        check.wrong(key, unreadable(&path), "name a file of PEM certificates, or of a key");
+    }
+    Some(path)
+}
+
+fn unreadable(path: &Path) -> String {
+    format!("({}) is not a readable file", path.display())
 }

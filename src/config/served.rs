@@ -46,6 +46,10 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
         options.insert("agent_socket", Secret::new(socket.to_string()));
     }
     credentials(kind, &options, check);
+    check.both_or_neither("client_cert_file", "client_key_file");
+    if options.get("insecure").is_some_and(|value| value.expose() == "true") {
+        check.warn_of_insecure();
+    }
     ServedConfig { kind, container: String::new(), prefix: String::new(), is_absolute: false, options, bandwidth: None }
 }
 

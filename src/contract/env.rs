@@ -53,6 +53,10 @@ pub const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The AWS tools' names for the region, in their order; set by workload identity.
 pub const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+/// What the AWS tools' variables begin with: credentials are among them.
+pub const AWS_PREFIX: &str = "AWS_";
+/// The AWS tools' name for the address of the token service.
+pub const AWS_ENDPOINT_URL_STS: &str = "AWS_ENDPOINT_URL_STS";
 /// The AWS tools' switch against instance metadata.
 pub const AWS_EC2_METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 
@@ -76,7 +80,10 @@ pub const REMOTE_S3: &[&str] = &[
     "server_side_encryption",
     "sse_kms_key_id",
     "role_arn",
+    "sts_endpoint",
     "ca_file",
+    "client_cert_file",
+    "client_key_file",
     "insecure",
 ];
 /// Options of `type=local` that have an effect.
@@ -214,7 +221,6 @@ pub const REMOTE_UNSERVED: &[&str] = &[
     "sse_customer_key",
     "sse_customer_key_base64",
     "sse_customer_key_md5",
-    "sts_endpoint",
     "use_accelerate_endpoint",
     "use_dual_stack",
     "v2_auth",

@@ -96,6 +96,9 @@ const IN_ONE: &str = "in one piece, up to 256 MiB";
 const CONTRACT: &str = "contract only";
 
 const CA_FILE: RemoteOption = option("ca_file", Form::Path, "further certificate authorities, as PEM");
+const CLIENT_CERT_FILE: RemoteOption =
+    option("client_cert_file", Form::Path, "our certificate, as PEM, where the server asks for one");
+const CLIENT_KEY_FILE: RemoteOption = option("client_key_file", Form::Path, "the key of that certificate, as PEM");
 const INSECURE: RemoteOption = option("insecure", Form::Flag, "accept any certificate");
 const CLIENT_ID: RemoteOption = option("client_id", Form::Text, "the application that the token was made for");
 const CLIENT_SECRET: RemoteOption = option("client_secret", Form::Secret, "that application's secret");
@@ -120,8 +123,11 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("server_side_encryption", Form::Text, "AES256 or aws:kms"),
             option("sse_kms_key_id", Form::Text, "the key of that encryption"),
             option("role_arn", Form::Text, "a role to assume"),
+            option("sts_endpoint", Form::Url, "the token service that gives sessions, such as MinIO itself; AWS when absent"),
             option("acl", Form::Text, "private is the only one"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
@@ -160,6 +166,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("endpoint", Form::Url, "the blob service's address; of the account at Azure when absent"),
             option("env_auth", Form::Flag, "credentials from the environment: workload or managed identity"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
@@ -172,7 +180,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         aliases: &["gcs"],
         first: First::Container,
         options: &[
-            option("service_account_file", Form::Path, "the JSON file of a service account"),
+            option("service_account_file", Form::Path, "the JSON file of a service account or of an external account"),
             option("service_account_credentials", Form::Secret, "the content of such a file"),
             option("env_auth", Form::Flag, "credentials from the environment: workload identity, metadata"),
             option("anonymous", Form::Flag, "no credentials at all"),
@@ -181,12 +189,14 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("storage_class", Form::Text, "the storage class of new objects"),
             option("object_acl", Form::Text, "the predefined access list of new objects"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Probed,
         large: IN_PARTS,
         tested: "fake-gcs-server, without uploads in parts",
-        note: "",
+        note: "The file may be that of an external account (workload identity); its credential source must say its `format`.",
     },
     RemoteType {
         name: "b2",
@@ -229,6 +239,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             ),
             option("auth_token", Form::Secret, "a token instead of a log-in, with `storage_url`; it is not renewed"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,
@@ -247,6 +259,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("bearer_token", Form::Secret, "a token instead of user and password"),
             option("vendor", Form::Text, "read and not needed"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,
@@ -312,6 +326,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             option("user", Form::Text, "the user"),
             option("pass", Form::Password, "the user's password"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::ReadOnly,
@@ -397,6 +413,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
             needed("pass", Form::Password, "the user's password"),
             needed("library", Form::Text, "the library; encrypted ones are not served"),
             CA_FILE,
+            CLIENT_CERT_FILE,
+            CLIENT_KEY_FILE,
             INSECURE,
         ],
         fences: Fences::Detect,

@@ -145,9 +145,9 @@ impl Trigger {
         }
     }
 
-    /// Whether nothing waits to be looked at.
-    pub fn is_clean(&self) -> bool {
-        self.dirty.is_clean() && !self.wanted
+    /// Whether nothing was heard or wanted since the last pass began.
+    pub fn is_quiet(&self) -> bool {
+        self.heard.is_none() && !self.wanted
     }
 
     /// Since when something waits, if anything does.
@@ -197,7 +197,7 @@ mod tests {
         }
         assert_eq!(trigger.due(start), Some(start + secs(5) + DEBOUNCE * limits::DEBOUNCE_PATIENCE));
         assert_eq!(trigger.begin(start + secs(8)), change("a"));
-        assert!(trigger.is_clean());
+        assert!(trigger.is_quiet());
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!((pauses[0], pauses[1], pauses[11]), (limits::PASS_PAUSE, limits::PASS_PAUSE * 2, limits::PASS_PAUSE_MAX));
         trigger.begin(now);
         trigger.end(PassEnd::Complete, now);
-        assert!(trigger.is_clean());
+        assert_eq!((trigger.is_quiet(), trigger.waiting_since()), (true, None));
     }
 
     #[test]
@@ -253,6 +253,23 @@ mod tests {
         trigger.begin(now + secs(2));
         trigger.end(PassEnd::Partial, now + secs(2));
         assert_eq!(trigger.due(now), Some(now + secs(2) + RECONCILE));
+    }
+
+    #[test]
+    fn it_is_quiet_when_nothing_came_since_the_pass_began() {
+        let (mut trigger, now) = settled(Duration::ZERO);
+        assert!(trigger.is_quiet());
+        trigger.heard(change("a"), now);
+        assert!(!trigger.is_quiet());
+        trigger.begin(now);
+        trigger.end(PassEnd::Partial, now);
+        assert!(trigger.is_quiet(), "what is left is known");
+        trigger.want();
+        assert!(!trigger.is_quiet());
+        trigger.begin(now);
+        trigger.heard(change("b"), now);
+        trigger.end(PassEnd::Complete, now);
+        assert!(!trigger.is_quiet(), "heard during the pass");
     }
 
     #[test]

@@ -214,7 +214,9 @@ impl Watch {
             directory.into_iter().for_each(|above| dirty.mark(above, false));
             dirty.mark(path, is_directory);
         } else {
-            dirty.mark(path, false);
+            // A directory that could not be entered may be open now.
+            let is_unwatched = is_directory && !table.watches.contains_key(&path);
+            dirty.mark(path, is_unwatched);
         }
     }
 
@@ -225,8 +227,8 @@ impl Watch {
         gone.into_iter().for_each(|watch| self.drop_watch(table, watch));
     }
 
-    /// Tells what is heard, as it is heard; blocks until [`hush`](Watch::hush).
-    pub fn listen(&self, tell: impl Fn(Dirty)) {
+    /// Calls whenever there is something to [`take`](Watch::take); blocks until [`hush`](Watch::hush).
+    pub fn listen(&self, call: impl Fn()) {
         let hush = || PollFd::new(&self.hush, PollFlags::IN);
         let pause = Timespec { tv_sec: 0, tv_nsec: limits::WATCH_PAUSE.subsec_nanos().into() };
         loop {
@@ -236,14 +238,9 @@ impl Watch {
             if hushed {
                 return;
             }
-            let mut dirty = Dirty::default();
-            match polled {
-                Ok(_) if heard => self.take(&mut dirty),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => dirty.mark_everything(),
-            }
-            if !dirty.is_clean() {
-                tell(dirty);
+            // Where waiting fails, looking again and again still hears.
+            if heard || polled.is_err() {
+                call();
             }
             // In a storm, many changes are taken at once.
             let _ = poll(&mut [hush()], Some(&pause));
@@ -258,5 +255,33 @@ impl Watch {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Volume, Watch};
+    use crate::tree::{Dirty, Filter, RelPath};
+    use rustix::fd::AsFd;
+    use rustix::fs::{Mode, OFlags, chmod, open};
+
+    #[test]
+    fn a_directory_that_was_not_entered_is_looked_into_when_its_mode_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inner, path) = (folder.path().join("inner"), RelPath::new("inner").unwrap());
+        let volume = Volume::open(folder.path()).unwrap();
+        let watch = Watch::new(&volume, Filter::default(), Vec::new()).unwrap();
+        rustix::fs::mkdir(&inner, Mode::RWXU).unwrap();
+        watch.enter(None, volume.root());
+        let heard = |mode: Mode| {
+            let mut dirty = Dirty::default();
+            chmod(&inner, mode).unwrap();
+            watch.take(&mut dirty);
+            dirty.paths().unwrap().clone().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(heard(Mode::RUSR), [(path.clone(), true)], "it may be open now");
+        let entered = open(&inner, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        watch.enter(Some(&path), entered.as_fd());
+        assert_eq!(heard(Mode::RWXU), [(path, false)]);
     }
 }

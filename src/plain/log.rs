@@ -5,13 +5,12 @@ use super::line::Line;
 use super::manifest::{Header, LineReader, LineWriter, Overlay, VERSION};
 use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
-use crate::store::{Bucket, Create, StoreError, part_bytes};
+use crate::store::{Bucket, Create, StoreError, Tries, part_bytes};
 use crate::tree::{RelPath, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
 use tempfile::SpooledTempFile;
 
 const DELTA: &str = ".delta.jsonl.zst";
@@ -183,20 +182,20 @@ pub async fn put_base(bucket: &Bucket, header: &Header, mut file: SpooledTempFil
 /// Publishes an entry: the one step that counts. Somebody else's entry under that number means that we are fenced.
 pub async fn publish(bucket: &Bucket, header: &Header, body: Bytes, stop: &Stop) -> Result<(), PlainError> {
     let key = delta_key(header.seq);
-    let mut wait = limits::RETRY_WAIT;
-    for _ in 0..limits::REQUEST_TRIES {
-        match bucket.create(stop, &key, body.clone()).await {
+    let mut tries = Tries::default();
+    loop {
+        let trouble = match bucket.create(stop, &key, body.clone()).await {
             Ok(Create::New) => return Ok(()),
             Ok(Create::Exists) => return settle(bucket, header, stop).await,
             // A store without conditional creates: the look before the push must do.
             Err(error) if error.is_unsupported() => return Ok(bucket.put(stop, &key, body).await?),
-            Err(StoreError::Ambiguous(error)) => tracing::debug!(%error, "asking again whether the entry was stored"),
+            Err(error) if error.is_ambiguous() => error,
             Err(error) => return Err(error.into()),
-        }
+        };
+        let Some(wait) = bucket.next_wait(&mut tries, &trouble) else { return settle(bucket, header, stop).await };
+        tracing::debug!(%trouble, "asking again whether the entry was stored");
         stop.or(clock::sleep(wait)).await?;
-        wait = (wait * 2).min(Duration::from_secs(5));
     }
-    settle(bucket, header, stop).await
 }
 
 /// Whose entry it is that lies there.

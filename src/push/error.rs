@@ -52,6 +52,21 @@ pub enum PushError {
     NextStage,
 }
 
+impl PushError {
+    /// The epoch of the writer that took over, if that is why the push failed.
+    pub(super) fn fenced_by(&self) -> Option<u32> {
+        let error = match self {
+            PushError::Overtaken { error, .. } => error,
+            PushError::Vault(error) | PushError::Session(SessionError::Vault(error)) => error,
+            _ => return None,
+        };
+        match error {
+            VaultError::Fenced { epoch, .. } => Some(*epoch),
+            _ => None,
+        }
+    }
+}
+
 impl From<PlainStateError> for PushError {
     fn from(error: PlainStateError) -> PushError {
         match error {

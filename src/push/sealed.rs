@@ -18,7 +18,7 @@ use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::{Presence, open};
 use crate::vault::receipt::Receipt;
-use crate::vault::writer::{Base, Writer};
+use crate::vault::writer::{Base, Takeover, Writer};
 
 /// What the passes of one process share.
 #[derive(Debug)]
@@ -47,7 +47,15 @@ pub async fn push(
             None => return dry_first(request, stop),
         },
     };
-    let outcome = session.pass(request, pass, stop).await?;
+    let outcome = match session.pass(request, pass, stop).await {
+        Err(error) => {
+            if let Some(epoch) = error.fenced_by() {
+                session.memory.note_fence(epoch)?;
+            }
+            return Err(error);
+        }
+        Ok(outcome) => outcome,
+    };
     if std::mem::take(&mut session.new_vault) && !request.single_key {
         warn_of_single_key();
     }
@@ -158,6 +166,9 @@ impl Session {
 
     /// The right to write. When the head moved while it was claimed, both sides moved.
     async fn take_writer(&mut self, request: &Push<'_>, stop: &Stop) -> Result<Writer, PushError> {
+        if request.takeover != Takeover::Force && !request.force {
+            self.memory.check_fence(self.head.as_ref())?;
+        }
         let head = self.head.take();
         let seen = head.as_ref().map_or(0, |head| head.seq);
         let (writer, expected) = self.memory.writer(head, request.takeover, &request.pod, stop).await?;

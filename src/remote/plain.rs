@@ -11,11 +11,14 @@ use crate::plan::Begun;
 use crate::seal::checksum;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const RECEIPT: &str = "receipt.json";
 const PUSHING: &str = "pushing";
 const SENDING: &str = "sending";
 const RESTORING: &str = "restoring";
+const UPLOADS: &str = "uploads.json";
 const INDEX: &str = "index";
 /// The next index while it is written.
 pub const NEXT_INDEX_NAME: &str = "index.next";
@@ -55,6 +58,12 @@ impl PlainMemory {
         let receipt = receipt.filter(|receipt| receipt.place == place);
         let was_pushing = state.read(PUSHING)?.is_some();
         Ok(PlainMemory { receipt, was_pushing, place: place.to_owned(), state })
+    }
+
+    /// The uploads in parts. A list that cannot be read is as good as none.
+    pub fn uploads(&self) -> Result<Uploads, DiskError> {
+        let open = self.state.read(UPLOADS)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Ok(Uploads { state: Arc::new(StateDir::open(self.state.path())?), open: Arc::new(Mutex::new(open)) })
     }
 
     /// Whether the receipt names the newest entry.
@@ -167,6 +176,45 @@ impl PlainMemory {
         self.state.remove(RECEIPT)?;
         self.state.remove(RESTORING)?;
         Ok(())
+    }
+}
+
+/// Uploads in parts that are under way, by the store's name for each, with their keys: what a killed process leaves of
+/// them costs room at the store until somebody gives it up.
+#[derive(Debug, Clone)]
+pub struct Uploads {
+    state: Arc<StateDir>,
+    open: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+impl Uploads {
+    /// Those of passes before this one, which did not end well: name and key.
+    pub fn left(&self) -> Vec<(String, String)> {
+        self.locked().clone().into_iter().collect()
+    }
+
+    /// One has begun.
+    pub fn begun(&self, id: String, key: String) -> Result<(), DiskError> {
+        let mut open = self.locked();
+        open.insert(id, key);
+        self.write(&open)
+    }
+
+    /// One was finished, or is no more.
+    pub fn ended(&self, id: &str) -> Result<(), DiskError> {
+        let mut open = self.locked();
+        if open.remove(id).is_some() { self.write(&open) } else { Ok(()) }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, open: &BTreeMap<String, String>) -> Result<(), DiskError> {
+        if open.is_empty() {
+            return self.state.remove(UPLOADS).map(drop);
+        }
+        self.state.write(UPLOADS, serde_json::json!(open).to_string().as_bytes())
     }
 }
 

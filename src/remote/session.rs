@@ -233,6 +233,27 @@ impl Memory {
         }
     }
 
+    /// Notes that another writer took over.
+    pub fn note_fence(&mut self, epoch: u32) -> Result<(), SessionError> {
+        match self.receipt.clone() {
+            Some(receipt) => self.write_receipt(Receipt { fenced: Some(epoch), ..receipt }),
+            None => Ok(()),
+        }
+    }
+
+    /// A writer that was fenced does not wait for the silence of the one that took over, which may have nothing to write
+    /// for hours: it stays fenced until that one has released the vault, or somebody decides otherwise.
+    pub fn check_fence(&self, head: Option<&Commit>) -> Result<(), SessionError> {
+        let (Some(receipt), Some(head)) = (&self.receipt, head) else { return Ok(()) };
+        let directory = head.directory();
+        let stays = receipt.fenced.is_some_and(|by| by <= directory.epoch) && !head.is_released();
+        if !stays || receipt.writer_bytes() == Some(directory.writer) {
+            return Ok(());
+        }
+        let (by, ours) = (directory.labels.pod.clone(), receipt.claim.map_or(receipt.epoch, |claim| claim.epoch));
+        Err(VaultError::Fenced { by, epoch: directory.epoch, seq: head.seq, ours }.into())
+    }
+
     /// What the store can do: as remembered, or tried with one request on an object that is there.
     pub async fn fencing(&self, stop: &Stop) -> Result<Fencing, SessionError> {
         if self.vault.bucket.conditional_create_is_native() {
@@ -311,6 +332,7 @@ impl Memory {
             strict: Some(writer.fencing == Fencing::Strict),
             partial,
             swept: writer.upkeep.map(|upkeep| upkeep.swept),
+            fenced: None,
         }
     }
 
@@ -331,6 +353,7 @@ impl Memory {
             strict: self.receipt.as_ref().and_then(|receipt| receipt.strict),
             partial: false,
             swept: None,
+            fenced: None,
         }
     }
 

@@ -77,6 +77,8 @@ pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
 pub const OVERLAY_ENTRIES: usize = 4096;
 /// Identities of a large file's blocks take room like entries: this many like one.
 pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
+/// Where changes cannot be heard, the next look at everything begins at least so long after the last one.
+pub const POLL_LEAST: Duration = Duration::from_secs(1);
 /// A pass that waits for quiet begins at last after this many times the wait.
 pub const DEBOUNCE_PATIENCE: u32 = 10;
 /// The pause after a pass that left something to do; doubled up to [`PASS_PAUSE_MAX`].
@@ -89,6 +91,10 @@ pub const DRAIN_RESERVE: Duration = Duration::from_secs(2);
 pub const DRAIN_LEAST: Duration = Duration::from_secs(1);
 /// What is left for the last pass after a second signal.
 pub const DRAIN_HASTE: Duration = Duration::from_secs(1);
+/// A last pass that was asked to stop at its deadline is left alone after this long.
+pub const DRAIN_PATIENCE: Duration = Duration::from_millis(250);
+/// Then what is not at the remote is counted for at most this long; with the time before, less than [`DRAIN_LEAST`].
+pub const DRAIN_COUNT: Duration = Duration::from_millis(500);
 /// Between two tries of the last pass.
 pub const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Whoever asks a sidecar for a pass waits this long for its end: a first push may take hours.
@@ -115,12 +121,33 @@ pub const CHILD_OUTPUT_WAIT: Duration = Duration::from_millis(500);
 pub const IO_TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one request, the first included.
 pub const REQUEST_TRIES: u32 = 8;
-/// The whole of one operation with all its retries.
+/// Tries of one request at a store that asks for patience, where [`REQUEST_DEADLINE`] does not end them before: one object
+/// may be out of reach for good while others are not.
+pub const BUSY_TRIES: u32 = 40;
+/// Tries of one part of a large object: as many as fit into [`REQUEST_DEADLINE`], since what was sent before is lost with it.
+pub const PART_TRIES: u32 = 16;
+/// An operation with all its retries ends when the store carried out nothing for this long.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(120);
+/// Requests that one store gets at once while it does not ask for patience: more than anything here wants at once.
+pub const REQUESTS_AT_ONCE: usize = 64;
+/// A store that asks to be left alone for longer is asked again after this.
+pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 /// The first wait between tries; doubled up to [`RETRY_WAIT_MAX`].
 pub const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest wait between tries.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Mounted keys and certificates are read again after this long: they are small, and a swap is to be noticed before the old ones end.
+pub const KEYS_LOOK: Duration = Duration::from_secs(1);
+/// Keys of the environment that name no end are looked at again after this long: a profile is a file, too.
+pub const PROFILE_LOOK: Duration = Duration::from_secs(60);
+/// A session is renewed this long before its end, or at half of its time: room for several tries.
+pub const SESSION_MARGIN: Duration = Duration::from_secs(300);
+/// How long requests wait for a new session while the old one holds.
+pub const RENEW_WAIT: Duration = Duration::from_secs(5);
+/// The pause after a renewal that failed while the old session holds.
+pub const RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// One request for credentials takes no longer: the services that give them are near, or not there.
+pub const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Silence of a predecessor, observed here, after which its volume is taken over.
 pub const TAKEOVER_SILENCE: Duration = Duration::from_secs(20);
 /// How long a predecessor that keeps writing is waited for.

@@ -1,10 +1,9 @@
 //! The end: a last pass under the deadline, and what is said about it.
 
 use super::farewell::Farewell;
-use super::{Sidecar, report};
-use crate::cycle::PassEnd;
+use super::{End, Sidecar, report};
 use crate::fault::{Fault, Kind, Report};
-use crate::push::{Ending, Outcome, Pass, PushError, pending};
+use crate::push::{Ending, Outcome, Pass, Pending, PushError, pending};
 use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::{FinalPass, span};
 use crate::tree::Dirty;
@@ -18,19 +17,18 @@ pub(super) struct Drained {
 impl Sidecar<'_> {
     /// Pushes until nothing is left or the time is over. Each try that fails for a passing cause is followed by another.
     pub(super) async fn drain(&mut self) -> Drained {
-        // The signal may have come while a pass ran, which then took some of the time.
-        let began = *self.ending_since.get_or_insert_with(clock::now);
-        let deadline = *self.deadline.get_or_insert_with(|| self.grace.deadline(began));
-        let budget = deadline.saturating_duration_since(began);
+        let now = clock::now();
+        let end = *self.end.get_or_insert_with(|| End { since: now, deadline: self.grace.deadline(now) });
+        let budget = end.deadline.saturating_duration_since(now);
         tracing::info!(time = %span(budget), "ending: pushing for the last time");
         self.metrics.set_final_budget(budget);
-        let began_ms = self.reports.complete_ms();
         let (result, dirty) = self.last_passes().await;
-        let (farewell, said) = self.words(result, began);
+        let (farewell, said) = self.words(result, end.since);
         let farewell = if farewell.result == "complete" {
+            self.within_time(limits::DRAIN_RESERVE, self.reports.send_heartbeat()).await;
             farewell.with_pending(Some(Default::default()))
         } else {
-            let pending = self.count_pending(&dirty, began_ms).await;
+            let pending = self.count_pending(&dirty).await;
             farewell.with_pending(pending)
         };
         self.metrics.final_ended(said);
@@ -53,11 +51,11 @@ impl Sidecar<'_> {
             let began_ms = clock::wall_ms();
             let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true }).await;
             self.trigger.end(report::end_of(&result), clock::now());
-            self.reports.pass(self.request, &result, &dirty, began_ms).await;
+            self.reports.pass(self.request, &result, began_ms);
             self.hear(clock::now());
             let again = match &result {
                 // The application may still have written its last words while they were pushed.
-                Ok(_) => report::end_of(&result) == PassEnd::Complete && !self.trigger.is_clean(),
+                Ok(_) => !self.trigger.is_quiet(),
                 Err(error) => matches!(error.kind(), Kind::Unavailable | Kind::Denied),
             };
             if !again || !self.pause_before_next(result.is_err()).await {
@@ -68,7 +66,7 @@ impl Sidecar<'_> {
 
     /// Waits a moment after a failure; false when there is no time for another try.
     async fn pause_before_next(&mut self, failed: bool) -> bool {
-        let left = self.deadline.map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(clock::now()));
+        let left = self.end.map_or(Duration::ZERO, |end| end.deadline.saturating_duration_since(clock::now()));
         let pause = if failed { limits::DRAIN_PAUSE } else { Duration::ZERO };
         if left <= pause {
             return false;
@@ -109,15 +107,20 @@ impl Sidecar<'_> {
     }
 
     /// What is not at the remote, as far as it can be counted in the time that is kept for it.
-    async fn count_pending(&self, dirty: &Dirty, since_ms: u64) -> Option<crate::push::Pending> {
+    async fn count_pending(&self, dirty: &Dirty) -> Option<Pending> {
         let stop = Stop::new();
-        let count = pending(self.request, dirty, since_ms, &stop);
+        let counted = self.within_time(Duration::MAX, pending(self.request, dirty, self.reports.complete_ms(), &stop)).await;
+        stop.ask();
+        counted?.ok()
+    }
+
+    /// Works while there is time for the last words, and for no longer than `most`.
+    async fn within_time<T>(&self, most: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let end = self.end.map_or_else(clock::now, |end| end.deadline + limits::DRAIN_PATIENCE + limits::DRAIN_COUNT);
         tokio::select! {
-            counted = count => counted.ok(),
-            () = clock::sleep(limits::DRAIN_RESERVE / 2) => {
-                stop.ask();
-                None
-            }
+            biased;
+            done = work => Some(done),
+            () = clock::sleep(end.saturating_duration_since(clock::now()).min(most)) => None,
         }
     }
 }

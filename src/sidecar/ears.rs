@@ -3,7 +3,7 @@
 use crate::disk::Watch;
 use crate::runtime::Tasks;
 use crate::tree::Dirty;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Listens until it is dropped.
@@ -22,9 +22,11 @@ struct Heard {
 }
 
 impl Heard {
-    fn add(&self, dirty: Dirty) {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).merge(dirty);
-        self.news.notify_one();
+    /// Takes what the kernel holds, under the lock, so that nothing is ever between the kernel and here.
+    fn gather(&self, watch: &Watch) -> MutexGuard<'_, Dirty> {
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.take(&mut dirty);
+        dirty
     }
 }
 
@@ -34,7 +36,13 @@ impl Ears {
         let heard = Arc::new(Heard::default());
         let mut tasks = Tasks::new("hear the volume");
         let (listening, told) = (watch.clone(), heard.clone());
-        tasks.spawn_work(move || listening.listen(|dirty| told.add(dirty)));
+        tasks.spawn_work(move || {
+            listening.listen(|| {
+                if !told.gather(&listening).is_clean() {
+                    told.news.notify_one();
+                }
+            });
+        });
         Ears { watch, heard, _tasks: tasks }
     }
 
@@ -43,12 +51,9 @@ impl Ears {
         self.heard.news.notified().await;
     }
 
-    /// Takes what was heard up to this moment.
+    /// Takes what was heard up to this moment: all that happened before now is in it.
     pub fn take(&self) -> Dirty {
-        let mut dirty = std::mem::take(&mut *self.heard.dirty.lock().unwrap_or_else(PoisonError::into_inner));
-        // What the kernel still holds: all that happened before now is in it.
-        self.watch.take(&mut dirty);
-        dirty
+        std::mem::take(&mut *self.heard.gather(&self.watch))
     }
 }
 

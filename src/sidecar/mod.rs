@@ -15,10 +15,10 @@ use self::report::Reports;
 use self::ticks::Ticks;
 use crate::admin::{Command, Health, Wish};
 use crate::contract::control::Reply;
-use crate::cycle::{Grace, Schedule, Spacing, Trigger};
+use crate::cycle::{Grace, PassEnd, Schedule, Spacing, Trigger};
 use crate::disk::{Coverage, DiskError, Watch};
 use crate::fault::Kind;
-use crate::push::{Outcome, Pass, Push, PushError, Pusher};
+use crate::push::{Ending, Outcome, Pass, Push, PushError, Pusher};
 use crate::runtime::{Signals, Stop, Stopped, clock, limits};
 use crate::telemetry::Metrics;
 use crate::tree::Dirty;
@@ -82,8 +82,8 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
         asked: Vec::new(),
         waiting: Vec::new(),
         quiet_look: None,
-        ending_since: None,
-        deadline: None,
+        patience: None,
+        end: None,
     };
     sidecar.note_coverage();
     while sidecar.wait().await {
@@ -135,10 +135,19 @@ struct Sidecar<'a> {
     waiting: Vec<oneshot::Sender<Reply>>,
     /// For those: when to look whether the application has gone quiet.
     quiet_look: Option<Instant>,
-    /// Once a signal has come: when that was.
-    ending_since: Option<Instant>,
-    /// Once a signal has come: when work ends.
-    deadline: Option<Instant>,
+    /// For those: when they are answered, quiet or not.
+    patience: Option<Instant>,
+    /// Once a signal has come.
+    end: Option<End>,
+}
+
+/// The end of the process.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    /// When it was told.
+    since: Instant,
+    /// When work ends.
+    deadline: Instant,
 }
 
 /// What the loop was woken by.
@@ -155,10 +164,10 @@ impl Sidecar<'_> {
     async fn wait(&mut self) -> bool {
         self.health.beat();
         let now = clock::now();
-        let due = self.trigger.due(now).into_iter().chain(self.quiet_look).min();
+        let due = self.trigger.due(now).into_iter().chain(self.quiet_look).chain(self.patience).min();
         let pause = due.map_or(limits::BEAT, |due| due.saturating_duration_since(now).min(limits::BEAT));
         if pause.is_zero() && !self.signals.stop.asked() {
-            self.look_for_quiet(now);
+            self.look_at_those_who_wait(now);
             return true;
         }
         // Each branch is cancel-safe: news are kept by the ears, wishes by their channel, ticks by the clock.
@@ -180,16 +189,18 @@ impl Sidecar<'_> {
             Woken::News => self.hear(now),
             Woken::Tick => {
                 if !self.trigger.want_everything() {
-                    tracing::info!("a scheduled pass is left out: one is under way or waits");
+                    tracing::info!("a scheduled pass is left out: another waits already");
                     self.metrics.missed_interval();
                 }
             }
             Woken::Wish(Some(wish)) => self.serve(wish),
             Woken::Signal => {
-                self.ending_since.get_or_insert(now);
-                self.deadline.get_or_insert_with(|| self.grace.deadline(now));
+                let end = self.end.get_or_insert_with(|| End { since: now, deadline: self.grace.deadline(now) });
+                if self.second.asked() {
+                    end.deadline = Grace::hastened(end.deadline, now);
+                }
             }
-            Woken::Wish(None) | Woken::Time => self.look_for_quiet(now),
+            Woken::Wish(None) | Woken::Time => self.look_at_those_who_wait(now),
         }
     }
 
@@ -218,6 +229,7 @@ impl Sidecar<'_> {
                 self.want_all_changes();
                 if wait {
                     self.waiting.push(wish.reply);
+                    self.patience.get_or_insert(self.grace.deadline(clock::now()));
                 } else {
                     // Whoever asked may be gone.
                     let _ = wish.reply.send(Reply::new(0, "noted; a flush begins"));
@@ -237,28 +249,32 @@ impl Sidecar<'_> {
     }
 
     /// Those who wait for quiet are answered when a pass found nothing new after a pause, or when the time is over.
-    fn look_for_quiet(&mut self, now: Instant) {
+    fn look_at_those_who_wait(&mut self, now: Instant) {
+        if self.patience.is_some_and(|until| until <= now) {
+            let message = "the time is over: the volume still changes, or its pushes fail";
+            self.answer_waiting(&Reply::new(Kind::Unfinished.exit_code(), message));
+        }
         if self.quiet_look.is_some_and(|at| at <= now) {
             self.quiet_look = None;
             self.want_all_changes();
         }
     }
 
-    fn answer_waiting(&mut self, outcome: Option<&Outcome>) {
-        if self.waiting.is_empty() {
-            return;
+    /// A pass has ended while somebody waits for quiet.
+    fn judge_quiet(&mut self, result: &Result<Outcome, PushError>) {
+        match result {
+            _ if self.waiting.is_empty() => {}
+            Ok(outcome) if !outcome.published && self.trigger.is_quiet() => self.answer_waiting(&match outcome.ending() {
+                Ending::Complete => Reply::new(0, "quiet: all that was there is at the remote"),
+                Ending::Partial(kind) => Reply::new(kind.exit_code(), "quiet, but something was left out: see the log"),
+            }),
+            _ => self.quiet_look = Some(clock::now() + limits::QUIET),
         }
-        let now = clock::now();
-        let reply = match outcome {
-            Some(outcome) if !outcome.published => Reply::new(0, "quiet: all that was there is at the remote"),
-            _ if now + limits::QUIET >= self.grace.deadline(now) => {
-                Reply::new(Kind::Unfinished.exit_code(), "the time is over: the volume still changes, or its pushes fail")
-            }
-            _ => {
-                self.quiet_look = Some(now + limits::QUIET);
-                return;
-            }
-        };
+    }
+
+    fn answer_waiting(&mut self, reply: &Reply) {
+        (self.quiet_look, self.patience) = (None, None);
+        // Whoever asked may be gone.
         self.waiting.drain(..).for_each(|waiting| drop(waiting.send(reply.clone())));
     }
 
@@ -273,12 +289,19 @@ impl Sidecar<'_> {
         let end = report::end_of(&result);
         self.trigger.end(end, clock::now());
         self.note_coverage();
-        let reply = self.reports.pass(self.request, &result, &dirty, began_ms).await;
+        let reply = self.reports.pass(self.request, &result, began_ms);
         let epoch = self.pusher.epoch();
         self.metrics.set_lease(epoch.unwrap_or(0).into(), epoch.is_some());
         self.metrics.set_oldest_unsynced(self.trigger.waiting_since());
         asked.into_iter().for_each(|asked| drop(asked.send(reply.clone())));
-        self.answer_waiting(result.as_ref().ok());
+        self.judge_quiet(&result);
+        // Both take time, which is not theirs once the end has begun.
+        let stop = self.signals.stop.clone();
+        match end {
+            PassEnd::Complete => drop(stop.or(self.reports.send_heartbeat()).await),
+            PassEnd::Failed => self.reports.count_pending(self.request, &dirty, &stop).await,
+            PassEnd::Partial => {}
+        }
     }
 
     /// Runs a pass to its end, or to the deadline once a signal has come; listens meanwhile.
@@ -295,14 +318,14 @@ impl Sidecar<'_> {
                 let woken = tokio::select! {
                     biased;
                     result = &mut work => break result,
-                    () = self.signals.stop.wait(), if self.deadline.is_none() => Woken::Signal,
+                    () = self.signals.stop.wait(), if self.end.is_none() => Woken::Signal,
                     () = self.second.wait(), if self.hastens() => Woken::Signal,
                     wish = self.wishes.recv(), if !self.wishes.is_closed() => Woken::Wish(wish),
                     () = news(self.ears.as_ref()) => Woken::News,
                     () = tick(self.ticks.as_mut()) => Woken::Tick,
-                    () = clock::sleep(left.min(limits::BEAT)) => Woken::Time,
+                    () = clock::sleep(left) => Woken::Time,
                 };
-                if self.deadline.is_some_and(|deadline| clock::now() > deadline + limits::DRAIN_RESERVE / 2) {
+                if self.end.is_some_and(|end| clock::now() >= end.deadline + limits::DRAIN_PATIENCE) {
                     // It was asked to stop and has not: the time that is kept for the last words begins.
                     break Err(Stopped.into());
                 }
@@ -310,13 +333,7 @@ impl Sidecar<'_> {
                 if std::mem::replace(&mut marks, now_marks) != now_marks {
                     self.health.beat();
                 }
-                if let Woken::Time = woken {
-                    continue;
-                }
                 self.take_in(woken);
-                if self.second.asked() {
-                    self.deadline = self.deadline.map(|deadline| Grace::hastened(deadline, clock::now()));
-                }
             }
         };
         self.pusher = pusher;
@@ -325,17 +342,18 @@ impl Sidecar<'_> {
 
     /// Whether a second signal would bring the deadline nearer.
     fn hastens(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline > clock::now() + limits::DRAIN_HASTE)
+        self.end.is_some_and(|end| end.deadline > clock::now() + limits::DRAIN_HASTE)
     }
 
-    /// The time to the deadline, if there is one; where it is over, the pass is asked to stop.
+    /// How long to wait for a pass before looking around. Where the time is over, the pass is asked to stop.
     fn time_left(&self, stop: &Stop) -> Duration {
-        let left = self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(clock::now()));
-        if left.is_zero() {
+        let now = clock::now();
+        if self.end.is_some_and(|end| end.deadline <= now) {
             stop.ask();
-            return limits::DRAIN_RESERVE / 4;
+            return limits::DRAIN_PATIENCE;
         }
-        left
+        let next = self.end.map(|end| end.deadline).into_iter().chain(self.patience).min();
+        next.map_or(limits::BEAT, |next| next.saturating_duration_since(now).min(limits::BEAT))
     }
 
     /// Says when changes begin or cease to go unheard.

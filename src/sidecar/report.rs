@@ -53,16 +53,32 @@ impl Reports {
         self.complete_ms
     }
 
-    /// Tells of a pass over `dirty` that began at `began_ms`. The answer is for those who asked for it.
-    pub async fn pass(&mut self, request: &Push<'_>, result: &Result<Outcome, PushError>, dirty: &Dirty, began_ms: u64) -> Reply {
+    /// Tells of a pass that began at `began_ms`. The answer is for those who asked for it.
+    pub fn pass(&mut self, request: &Push<'_>, result: &Result<Outcome, PushError>, began_ms: u64) -> Reply {
         self.count_requests(&request.bucket.requests());
         match result {
-            Ok(outcome) => self.ended(outcome, began_ms).await,
-            Err(error) => self.failed(request, error, dirty).await,
+            Ok(outcome) => self.ended(outcome, began_ms),
+            Err(error) => self.failed(error),
         }
     }
 
-    async fn ended(&mut self, outcome: &Outcome, began_ms: u64) -> Reply {
+    /// Tells the monitoring service, if there is one, of a complete pass.
+    pub async fn send_heartbeat(&self) {
+        if let Some(heartbeat) = &self.heartbeat
+            && let Err(error) = heartbeat.send().await
+        {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Counts what waits after a pass over `dirty` that failed.
+    pub async fn count_pending(&self, request: &Push<'_>, dirty: &Dirty, stop: &Stop) {
+        if let Ok(pending) = pending(request, dirty, self.complete_ms, stop).await {
+            self.metrics.set_pending(pending.files, pending.bytes);
+        }
+    }
+
+    fn ended(&mut self, outcome: &Outcome, began_ms: u64) -> Reply {
         let result = match (outcome.ending(), outcome.published) {
             (Ending::Complete, true) => PassResult::Complete,
             (Ending::Complete, false) => PassResult::Noop,
@@ -86,11 +102,6 @@ impl Reports {
         if exit == 0 {
             self.complete_ms = began_ms;
             self.metrics.set_pending(0, 0);
-            if let Some(heartbeat) = &self.heartbeat
-                && let Err(error) = heartbeat.send().await
-            {
-                tracing::warn!("{error}");
-            }
         }
         let entries = outcome.added + outcome.changed + outcome.deleted;
         let pass = control::Pass {
@@ -103,7 +114,7 @@ impl Reports {
         Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries", result.word())) }
     }
 
-    async fn failed(&mut self, request: &Push<'_>, error: &PushError, dirty: &Dirty) -> Reply {
+    fn failed(&mut self, error: &PushError) -> Reply {
         let kind = error.kind();
         let report = Report::of(error);
         self.failed += 1;
@@ -114,9 +125,6 @@ impl Reports {
         }
         self.metrics.pass_ended(Direction::ToRemote, PassResult::Failed, Duration::ZERO);
         self.health.ended(Ended::Failed(kind, report.to_string()));
-        if let Ok(pending) = pending(request, dirty, self.complete_ms, &Stop::new()).await {
-            self.metrics.set_pending(pending.files, pending.bytes);
-        }
         Reply::new(kind.exit_code(), report.to_string())
     }
 

@@ -1,7 +1,8 @@
 //! A call to a program that listens for it: one POST, and its answer's status.
 
+use super::client::Trust;
 use super::heartbeat::because;
-use super::http::{Trust, client, within};
+use super::http::within;
 use crate::runtime::limits;
 use crate::secret::Secret;
 use std::time::Duration;
@@ -40,8 +41,7 @@ impl Callback {
     }
 
     async fn exchange(&self, json: String, said: &mut Vec<u8>) -> Result<(), CallbackError> {
-        let trust = Trust { ca_file: None, insecure: false, redirects: 0 };
-        let client = client(&trust).map_err(|error| CallbackError::Unreached(error.to_string()))?;
+        let client = Trust::public().client().map_err(|error| CallbackError::Unreached(error.to_string()))?;
         let request = client.post(self.url.expose()).header("content-type", "application/json").body(json);
         let mut response = request.send().await.map_err(|error| CallbackError::Unreached(because(error)))?;
         let status = response.status();

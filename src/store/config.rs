@@ -45,6 +45,10 @@ pub struct S3Config {
     pub secret_access_key: Option<Secret<String>>,
     /// The token of temporary keys.
     pub session_token: Option<Secret<String>>,
+    /// The files that given keys were read from. They are read again: a mounted secret is swapped while the process runs.
+    pub key_files: KeyFiles,
+    /// The variables from which credentials may be taken: `AWS_*` and `HOME`.
+    pub environment: BTreeMap<String, Secret<String>>,
     /// Take credentials from the environment although keys may be given: `AWS_*`, profile, web identity, container
     /// or instance metadata.
     pub env_auth: bool,
@@ -52,6 +56,10 @@ pub struct S3Config {
     pub virtual_host_style: bool,
     /// Further certificate authorities, as PEM.
     pub ca_file: Option<PathBuf>,
+    /// The certificate by which we say who we are, as PEM.
+    pub client_cert_file: Option<PathBuf>,
+    /// The key that belongs to it.
+    pub client_key_file: Option<PathBuf>,
     /// Accept any certificate.
     pub insecure_tls: bool,
     /// The storage class of new objects.
@@ -62,10 +70,23 @@ pub struct S3Config {
     pub sse_kms_key_id: Option<String>,
     /// A role to assume with the credentials.
     pub role_arn: Option<String>,
+    /// The token service that gives sessions; AWS's when absent.
+    pub sts_endpoint: Option<String>,
     /// Never ask the machine's metadata service for credentials.
     pub disable_imds: bool,
     /// How fast bytes may go and come.
     pub bandwidth: Option<Bandwidth>,
+}
+
+/// Files of keys.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFiles {
+    /// Of the access key.
+    pub access_key_id: Option<PathBuf>,
+    /// Of the secret key.
+    pub secret_access_key: Option<PathBuf>,
+    /// Of the session token.
+    pub session_token: Option<PathBuf>,
 }
 
 /// A place in a store that is not S3, and how to open it.
@@ -136,6 +157,15 @@ impl S3Config {
             return Err(StoreError::usage(format!("the endpoint '{given}' is not a store's address"), hint));
         }
         Ok(whole.trim_end_matches('/').to_owned())
+    }
+
+    /// The address of the bucket itself.
+    pub(super) fn bucket_url(&self) -> Result<String, StoreError> {
+        let (address, bucket) = (self.address()?, &self.bucket);
+        Ok(match address.split_once("://") {
+            Some((scheme, rest)) if self.virtual_host_style => format!("{scheme}://{bucket}.{rest}/"),
+            _ => format!("{address}/{bucket}"),
+        })
     }
 
     /// Refuses what would only fail, or change its meaning, at the store.

@@ -14,6 +14,10 @@ pub(super) enum Act {
     List,
     Head,
     Delete,
+    /// An upload in parts that is given up.
+    Abort,
+    /// The bucket itself.
+    Make,
 }
 
 impl Act {
@@ -25,6 +29,8 @@ impl Act {
             Act::List => "list",
             Act::Head => "look at",
             Act::Delete => "delete",
+            Act::Abort => "give up the parts of",
+            Act::Make => "make",
         }
     }
 
@@ -35,6 +41,8 @@ impl Act {
             Act::Create | Act::Put => "s3:PutObject",
             Act::List => "s3:ListBucket",
             Act::Delete => "s3:DeleteObject",
+            Act::Abort => "s3:AbortMultipartUpload",
+            Act::Make => "s3:CreateBucket",
         }
     }
 }
@@ -49,6 +57,9 @@ pub struct Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.act == Act::Make {
+            return write!(out, "could not make the bucket of {}", self.place);
+        }
         write!(out, "could not {} '{}' in {}", self.act.verb(), Shown(self.key.as_bytes()), self.place)
     }
 }
@@ -83,6 +94,8 @@ pub enum StoreError {
         hint: Option<String>,
         /// Whether another try may succeed.
         temporary: bool,
+        /// Whether the store asks for patience.
+        busy: bool,
         /// How often it was tried.
         tries: u32,
     },
@@ -153,7 +166,24 @@ impl StoreError {
 
     pub(super) fn unavailable(asked: &Asked, answer: impl Into<String>, temporary: bool) -> StoreError {
         let asked = Box::new(asked.clone());
-        StoreError::Unavailable { asked, answer: answer.into(), hint: None, temporary, tries: 1 }
+        StoreError::Unavailable { asked, answer: answer.into(), hint: None, temporary, busy: false, tries: 1 }
+    }
+
+    /// The store asks for patience, or did not answer in time.
+    pub(super) fn is_busy(&self) -> bool {
+        match self {
+            StoreError::Unavailable { busy, .. } => *busy,
+            StoreError::Ambiguous(inner) => inner.is_busy(),
+            _ => false,
+        }
+    }
+
+    /// The same error of a store that asks for patience.
+    pub(super) fn of_busy(mut self, is_busy: bool) -> StoreError {
+        if let StoreError::Unavailable { busy, .. } = &mut self {
+            *busy = is_busy;
+        }
+        self
     }
 
     pub(super) fn hinted(mut self, text: impl Into<String>) -> StoreError {

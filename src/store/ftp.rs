@@ -5,16 +5,16 @@
 //! renamed: a crash before that leaves a hidden file that no list shows; after it, the object.
 
 use super::bandwidth::Shaper;
+use super::client::Trust;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
-use super::http::{Trust, within};
+use super::http::within;
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Listed, Patience};
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 use suppaftp::list::{File, ListParser};
@@ -310,7 +310,7 @@ fn address(config: &ServedConfig) -> String {
 }
 
 fn tls(config: &ServedConfig) -> Result<TlsConnector, StoreError> {
-    let trust = Trust { ca_file: config.get("ca_file").map(Path::new), insecure: false, redirects: 0 };
+    let trust = Trust::of_served(config)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(trust.certificates()?);
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
@@ -435,7 +435,7 @@ fn judge(asked: &Asked, error: &FtpError) -> StoreError {
         | Status::TransferAborted
         | Status::RequestFileActionIgnored
         | Status::ActionAborted => {
-            StoreError::unavailable(asked, text, true).hinted("the server asks for patience: try again later")
+            StoreError::unavailable(asked, text, true).of_busy(true).hinted("the server asks for patience: try again later")
         }
         Status::RequestedActionNotTaken | Status::ExceededStorage => {
             StoreError::unavailable(asked, text, false).hinted("make room at the server, or raise the quota")

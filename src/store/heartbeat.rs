@@ -1,6 +1,6 @@
 //! The news of a complete pass, for a service that raises the alarm when none comes: one GET of a URL.
 
-use super::http::{Trust, client};
+use super::client::Trust;
 use crate::runtime::limits;
 use crate::secret::Secret;
 use std::error::Error;
@@ -25,8 +25,7 @@ impl Heartbeat {
     /// Tells it, once. A client of its own for each time: between two passes there is nothing to keep.
     pub async fn send(&self) -> Result<(), HeartbeatError> {
         // A redirected request would carry the URL on as its referrer.
-        let trust = Trust { ca_file: None, insecure: false, redirects: 0 };
-        let client = client(&trust).map_err(|error| HeartbeatError(error.to_string()))?;
+        let client = Trust::public().client().map_err(|error| HeartbeatError(error.to_string()))?;
         let request = client.get(self.url.expose()).timeout(limits::HEARTBEAT_TIMEOUT);
         let response = request.send().await.map_err(|error| HeartbeatError(because(error)))?;
         let status = response.status();

@@ -1,10 +1,11 @@
-//! The HTTP client, and the transport through which OpenDAL sends.
+//! The transport through which OpenDAL sends.
 //!
 //! OpenDAL signs requests and speaks S3; what came back is judged here, on the raw answer, because OpenDAL folds
 //! answers together that mean different things to a commit, and because an empty or cut page must never pass for an
 //! empty store.
 
-use super::error::StoreError;
+use super::gate::{End, Gate};
+use super::s3::Identity;
 use super::{Patience, Requests};
 use crate::runtime::{clock, limits};
 use bytes::{Bytes, BytesMut};
@@ -13,20 +14,15 @@ use opendal::raw::Operation;
 use opendal::raw::oio::ReadStream;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use opendal_http_transport_reqwest::ReqwestTransport;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::error::Error;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An error answer longer than this is not read for its code.
 const ERROR_BYTES: usize = 64 << 10;
 /// No answer is longer: the largest object with room to spare. A page of a listing is far smaller.
 const ANSWER_BYTES: u64 = limits::OBJECT_CAP_BYTES + (1 << 20);
-/// A connection that is not made in this time goes to a host that is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Requests and bytes since the bucket was opened.
 #[derive(Debug, Default)]
@@ -76,11 +72,21 @@ impl Meter {
 pub(super) struct Lost {
     pub(super) text: String,
     pub(super) temporary: bool,
+    /// The store was waited for.
+    pub(super) late: bool,
 }
 
 impl Lost {
-    fn again(text: impl Into<String>) -> Lost {
-        Lost { text: text.into(), temporary: true }
+    pub(super) fn again(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: true, late: false }
+    }
+
+    fn for_good(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: false, late: false }
+    }
+
+    pub(super) fn late(text: impl Into<String>) -> Lost {
+        Lost { text: text.into(), temporary: true, late: true }
     }
 }
 
@@ -99,7 +105,31 @@ pub(super) struct Got {
     pub(super) length: Option<u64>,
     /// First byte, last byte and whole length of a part.
     pub(super) part: Option<(u64, u64, u64)>,
+    /// How long the store wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
     pub(super) body: Bytes,
+}
+
+impl Got {
+    /// Whether the store has more to do than it can.
+    pub(super) fn is_busy(&self) -> bool {
+        const CODES: [&str; 4] = ["SlowDown", "RequestTimeout", "ServiceUnavailable", "TooManyRequests"];
+        matches!(self.status, 408 | 429 | 503 | 504) || CODES.contains(&self.code.as_str())
+    }
+
+    /// Whether other credentials would make a difference: these are over, or no longer known.
+    fn refuses_credentials(&self) -> bool {
+        const CODES: [&str; 6] = [
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "InvalidTokenId",
+            "SignatureDoesNotMatch",
+            "TokenRefreshRequired",
+        ];
+        let refused = matches!(self.status, 400 | 401 | 403);
+        refused && (CODES.contains(&self.code.as_str()) || self.message.contains("expired"))
+    }
 }
 
 /// What came back for one operation: of the last request for the object, and of a request for credentials that failed.
@@ -107,6 +137,10 @@ pub(super) struct Got {
 pub(super) struct Exchange {
     pub(super) answer: Option<Result<Got, Lost>>,
     pub(super) credentials: Option<Lost>,
+    /// The store's name for the upload in parts that was begun.
+    pub(super) upload_id: Option<String>,
+    /// The answer refused credentials for which there may be others by now: another try is worth it.
+    pub(super) is_renewed: bool,
 }
 
 /// What a page of a listing must look like.
@@ -127,22 +161,41 @@ pub(super) struct Recording {
     pub(super) exchange: Arc<Mutex<Exchange>>,
     pub(super) patience: Patience,
     pub(super) page: Page,
+    pub(super) gate: Arc<Gate>,
+    /// Who signs, where that is ours to know.
+    pub(super) identity: Option<Identity>,
 }
 
 impl HttpTransport for Recording {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let operation = request.extensions().get::<Operation>().copied();
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let answer = self.ask(operation, request).await;
+        let sent = clock::now();
+        let answer = match operation {
+            Some(_) => {
+                let pass = self.gate.enter().await;
+                let answer = self.ask(operation, request).await;
+                pass.ended(end(&answer));
+                answer
+            }
+            None => self.ask(operation, request).await,
+        };
         let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
+            Ok((got, _)) if operation.is_some() && self.is_renewed(&got, sent) => {
+                *exchange = Exchange { answer: Some(Ok(got)), is_renewed: true, ..Exchange::default() };
+                Err(opendal::Error::new(ErrorKind::Unexpected, "the credentials are renewed").set_temporary())
+            }
             Ok((got, parts)) => {
                 let body = got.body.clone();
+                if operation == Some(Operation::Write) && got.status == 200 {
+                    exchange.upload_id = begun_upload(&got.body).or(exchange.upload_id.take());
+                }
                 if operation.is_some() {
                     exchange.answer = Some(Ok(got));
                 } else if got.status >= 300 {
                     let text = format!("{host} answered {} {}", got.status, got.code);
-                    exchange.credentials = Some(Lost { text, temporary: got.status >= 500 || got.status == 429 });
+                    exchange.credentials = Some(Lost { text, temporary: got.status >= 500 || got.status == 429, late: false });
                 }
                 Ok(Response::from_parts(parts, replay(body)))
             }
@@ -162,13 +215,25 @@ impl HttpTransport for Recording {
 }
 
 impl Recording {
+    /// Tells the signer what became of a request, and whether another one may fare better.
+    fn is_renewed(&self, got: &Got, sent: Instant) -> bool {
+        let Some(identity) = &self.identity else { return false };
+        if got.status < 300 {
+            identity.accepted();
+        }
+        got.refuses_credentials() && identity.refused(sent)
+    }
+
     async fn ask(&self, operation: Option<Operation>, request: Request<Buffer>) -> Result<(Got, http::response::Parts), Lost> {
         self.meter.count(operation);
         let up = request.body().len() as u64;
         self.meter.bytes_up.fetch_add(up, Ordering::Relaxed);
-        let wait = self.patience.for_upload(up);
+        let wait = match operation {
+            Some(_) => self.patience.for_upload(up),
+            None => limits::CREDENTIALS_TIMEOUT,
+        };
         let sent = within(wait, self.client.fetch(request)).await;
-        let response = sent.ok_or_else(|| Lost::again(format!("no answer within {} s", wait.as_secs())))?;
+        let response = sent.ok_or_else(|| Lost::late(format!("no answer within {} s", wait.as_secs())))?;
         let (parts, mut body) = response.map_err(|error| lost_because(&error))?.into_parts();
         let length = number(&parts.headers, header::CONTENT_LENGTH);
         let body = self.collect(&mut body, if operation == Some(Operation::Stat) { None } else { length }).await?;
@@ -187,6 +252,7 @@ impl Recording {
             mc_attrs: text(&parts.headers, "x-amz-meta-mc-attrs"),
             length,
             part: part(&parts.headers),
+            retry_after: text(&parts.headers, header::RETRY_AFTER.as_str()).and_then(|text| wait_of(&text)),
             body,
         };
         Ok((got, parts))
@@ -199,7 +265,7 @@ impl Recording {
         loop {
             let wait = self.patience.silence;
             let chunk = within(wait, body.read()).await;
-            let chunk = chunk.ok_or_else(|| Lost::again(format!("the answer stopped for {} s", wait.as_secs())))?;
+            let chunk = chunk.ok_or_else(|| Lost::late(format!("the answer stopped for {} s", wait.as_secs())))?;
             let chunk = chunk.map_err(|error| {
                 let cause = lost_because(&error).text;
                 Lost::again(format!("the answer broke off after {} bytes ({cause})", whole.len()))
@@ -212,7 +278,7 @@ impl Recording {
                 whole.extend_from_slice(&piece);
             }
             if whole.len() as u64 > ANSWER_BYTES {
-                return Err(Lost { text: format!("the answer is longer than {ANSWER_BYTES} bytes"), temporary: false });
+                return Err(Lost::for_good(format!("the answer is longer than {ANSWER_BYTES} bytes")));
             }
         }
         if length.is_some_and(|length| length != whole.len() as u64) {
@@ -220,6 +286,24 @@ impl Recording {
         }
         Ok(whole.freeze())
     }
+}
+
+fn end(answer: &Result<(Got, http::response::Parts), Lost>) -> End {
+    match answer {
+        Ok((got, _)) if got.is_busy() => End::Busy(got.retry_after),
+        Ok((got, _)) if got.status < 500 => End::Answered,
+        Err(lost) if lost.late => End::Busy(None),
+        _ => End::Unknown,
+    }
+}
+
+/// Seconds, or a date.
+fn wait_of(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_millisecond();
+    Some(Duration::from_millis(u64::try_from(at).ok()?.saturating_sub(clock::wall_ms())))
 }
 
 /// Runs work for at most so long; `None` when it did not end. The work is dropped then.
@@ -242,7 +326,7 @@ fn replay(body: Bytes) -> HttpBody {
 fn check_page(body: &[u8]) -> Result<(), Lost> {
     let text = String::from_utf8_lossy(body);
     if !text.contains("<ListBucketResult") {
-        return Err(Lost { text: "the answer is not a listing of an S3 store".into(), temporary: false });
+        return Err(Lost::for_good("the answer is not a listing of an S3 store"));
     }
     let token = text.split_once("<NextContinuationToken>").map_or("", |(_, rest)| rest);
     let stuck = text.contains("<IsTruncated>true") && (token.is_empty() || token.starts_with('<'));
@@ -255,7 +339,7 @@ fn check_page(body: &[u8]) -> Result<(), Lost> {
 fn check_multistatus(status: StatusCode, body: &[u8]) -> Result<(), Lost> {
     let text = String::from_utf8_lossy(body);
     if status != StatusCode::MULTI_STATUS || !text.contains("multistatus") {
-        return Err(Lost { text: "the answer is not a listing of a WebDAV server".into(), temporary: false });
+        return Err(Lost::for_good("the answer is not a listing of a WebDAV server"));
     }
     let end = text.trim_end();
     // An empty one may close itself.
@@ -277,19 +361,26 @@ fn lost_because(error: &opendal::Error) -> Lost {
     // A certificate does not become valid by asking again.
     let temporary = !text.contains("certificate");
     let text = if connecting { format!("no connection: {text}") } else { text };
-    Lost { text, temporary }
+    Lost { text, temporary, late: false }
+}
+
+fn begun_upload(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok().filter(|text| text.contains("<InitiateMultipartUploadResult"))?;
+    tag(text, "UploadId")
 }
 
 /// The code and message of an S3 error answer.
 fn error_in(body: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(body.get(..body.len().min(ERROR_BYTES)).unwrap_or_default());
-    let inside = |tag: &str| {
-        let rest = text.split_once(&format!("<{tag}>"))?.1;
-        let inner = rest.split_once(&format!("</{tag}>"))?.0;
-        let plain: String = inner.chars().filter(|character| !character.is_control()).take(300).collect();
-        Some(plain.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
-    };
-    (inside("Code").unwrap_or_default(), inside("Message").unwrap_or_default())
+    let short = |text: String| text.chars().filter(|character| !character.is_control()).take(300).collect();
+    (tag(&text, "Code").map(short).unwrap_or_default(), tag(&text, "Message").map(short).unwrap_or_default())
+}
+
+/// What stands in the first element of a name.
+pub(super) fn tag(text: &str, name: &str) -> Option<String> {
+    let rest = text.split_once(&format!("<{name}>"))?.1;
+    let inner = rest.split_once(&format!("</{name}>"))?.0;
+    Some(inner.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -306,56 +397,4 @@ fn part(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     let (range, whole) = text.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()?))
-}
-
-/// How a client trusts and what it follows.
-pub(super) struct Trust<'a> {
-    pub(super) ca_file: Option<&'a Path>,
-    pub(super) insecure: bool,
-    /// An S3 store that redirects has another region or address, and signed requests do not survive the move; others
-    /// redirect to where the bytes lie.
-    pub(super) redirects: usize,
-}
-
-impl Trust<'_> {
-    /// The public authorities, which an image without system certificates still trusts, and those of the file.
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, StoreError> {
-        // The first one wins; a second call changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut all: Vec<CertificateDer<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec();
-        let Some(file) = self.ca_file else { return Ok(all) };
-        let wrong = |what: String| {
-            StoreError::usage(format!("the CA file '{}' {what}", file.display()), "give a file of PEM certificates")
-        };
-        let pem = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let given: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
-        if given.is_empty() {
-            return Err(wrong("holds no certificate".into()));
-        }
-        all.extend(given);
-        Ok(all)
-    }
-}
-
-/// The client for one remote.
-pub(super) fn client(trust: &Trust<'_>) -> Result<reqwest::Client, StoreError> {
-    let certificates = trust.certificates()?;
-    let certificates = certificates.iter().filter_map(|der| reqwest::Certificate::from_der(der).ok());
-    let redirect = match trust.redirects {
-        0 => reqwest::redirect::Policy::none(),
-        most => reqwest::redirect::Policy::limited(most),
-    };
-    let builder = reqwest::Client::builder()
-        .tls_certs_merge(certificates)
-        .tls_danger_accept_invalid_certs(trust.insecure)
-        .http1_only()
-        .redirect(redirect)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(64)
-        .tcp_keepalive(Duration::from_secs(30))
-        // The built-in resolver would ask a public server when it cannot read this file.
-        .hickory_dns(std::fs::read("/etc/resolv.conf").is_ok());
-    builder.build().map_err(|error| {
-        StoreError::usage(format!("the HTTP client cannot be made: {error}"), "check the CA file and the proxy settings")
-    })
 }

@@ -6,12 +6,12 @@ use super::http::{Exchange, Got};
 /// The answer of a request that was carried out, or the error that says why it was not.
 pub(super) fn settle(asked: &Asked, exchange: Exchange) -> Result<Got, StoreError> {
     match exchange.answer {
+        Some(Ok(got)) if exchange.is_renewed => Err(StoreError::unavailable(asked, answer(&got), true)),
         Some(Ok(got)) if (200..300).contains(&got.status) => Ok(got),
         Some(Ok(got)) => Err(refused(asked, &got)),
-        Some(Err(lost)) if lost.temporary => {
-            Err(StoreError::unavailable(asked, lost.text, true)
-                .hinted("check the endpoint, the network and that the store is up"))
-        }
+        Some(Err(lost)) if lost.temporary => Err(StoreError::unavailable(asked, lost.text, true)
+            .of_busy(lost.late)
+            .hinted("check the endpoint, the network and that the store is up")),
         Some(Err(lost)) => Err(StoreError::unavailable(asked, lost.text, false)
             .hinted("check that the endpoint is an S3 store; give a private certificate authority by file")),
         None => Err(unsigned(asked, exchange)),
@@ -38,7 +38,7 @@ fn refused(asked: &Asked, got: &Got) -> StoreError {
     match (got.status, got.code.as_str()) {
         (_, "NoSuchBucket") => StoreError::Usage {
             message: format!("{asked}: the bucket does not exist ({answer})"),
-            hint: Some("create the bucket, or correct the path and the endpoint".into()),
+            hint: Some("create the bucket (a push does it with --create-bucket), or correct the path and the endpoint".into()),
         },
         (404, "NoSuchKey" | "NotFound" | "NoSuchVersion") => StoreError::NotFound(boxed),
         (404, "") if asked.act == Act::Head => StoreError::NotFound(boxed),
@@ -48,7 +48,8 @@ fn refused(asked: &Asked, got: &Got) -> StoreError {
         (501, _) | (_, "NotImplemented") => StoreError::NotSupported { asked: boxed, answer },
         (_, "SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable" | "OperationAborted")
         | (408 | 409 | 429 | 499 | 500 | 502..=504, _) => {
-            StoreError::unavailable(asked, answer, true).hinted("the store asks for patience: try again later")
+            let hint = "the store asks for patience: try again later";
+            StoreError::unavailable(asked, answer, true).of_busy(got.is_busy()).hinted(hint)
         }
         (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded") => {
             StoreError::unavailable(asked, answer, false).hinted("make room in the store, or raise its quota")
@@ -105,7 +106,7 @@ mod tests {
     fn told(act: Act, status: u16, code: &str) -> StoreError {
         let asked = Asked { act, key: "log/1".into(), place: "s3://b/p at http://store".into() };
         let got = Got { status, code: code.into(), message: "Words.".into(), ..Got::default() };
-        settle(&asked, Exchange { answer: Some(Ok(got)), credentials: None }).expect_err("not carried out")
+        settle(&asked, Exchange { answer: Some(Ok(got)), ..Exchange::default() }).expect_err("not carried out")
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::error::{Act, Asked, StoreError};
 use super::s3::S3;
-use super::{Backend, Bucket, Pauses};
+use super::{Backend, Bucket, Tries};
 use crate::runtime::{Stop, compute};
 use opendal::raw::Operation;
 
@@ -112,16 +112,16 @@ impl Bucket {
         each: &mut (dyn FnMut(Listed) -> bool + Send),
     ) -> Result<(), StoreError> {
         let mut reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
-        let mut pauses = Pauses::new();
+        let mut tries = Tries::default();
         loop {
             let before = reached.clone();
             let outcome = stop.or(s3.walk(asked, walk.page, &mut reached, each)).await;
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
                     if reached != before {
-                        pauses = Pauses::new();
+                        tries = Tries::default();
                     }
-                    self.pause(stop, asked, &mut pauses, error).await?;
+                    self.pause(stop, asked, &mut tries, error).await?;
                 }
                 outcome => return outcome,
             }

@@ -4,14 +4,16 @@
 //! meaning of S3 in all of them. It never understands what the objects hold. It never retries a conditional create: whether the
 //! first attempt was applied is known to nobody, and only the caller can recognize its own object. It never returns a
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
-//! It never makes or looks for the bucket itself, and no message of it holds a secret.
+//! It makes or looks for the bucket itself only when it is told to, and no message of it holds a secret.
 
 mod bandwidth;
 mod callback;
+mod client;
 mod config;
 mod error;
 mod file_server;
 mod ftp;
+mod gate;
 pub mod heartbeat;
 mod http;
 mod judge;
@@ -24,15 +26,17 @@ mod requests;
 mod s3;
 mod served;
 mod sftp;
+mod tries;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use callback::{Callback, CallbackError};
-pub use config::{RemoteConfig, S3Config, ServedConfig};
+pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use listing::Listed;
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
 pub use requests::Requests;
+pub use tries::Tries;
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;
@@ -42,7 +46,7 @@ use self::local::Local;
 use self::memory::Memory;
 use self::s3::S3;
 use self::served::Served;
-use crate::runtime::{Backoff, Stop, clock, compute, limits};
+use crate::runtime::{Stop, compute, limits};
 use bytes::Bytes;
 use opendal::raw::Operation;
 use std::fmt;
@@ -149,6 +153,15 @@ impl Bucket {
         self.inner.meter.snapshot()
     }
 
+    /// Whether anyone on the way can pose as the store, because its certificate is not checked.
+    pub fn is_insecure(&self) -> bool {
+        match &self.inner.backend {
+            Backend::S3(s3) => s3.is_insecure(),
+            Backend::Served(served) => served.is_insecure(),
+            Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => false,
+        }
+    }
+
     /// Whether the conditional create is this program's own, and needs no probe.
     pub fn conditional_create_is_native(&self) -> bool {
         matches!(self.inner.backend, Backend::Local(_) | Backend::Memory(_))
@@ -219,6 +232,19 @@ impl Bucket {
 }
 
 impl Bucket {
+    /// Makes the bucket if it does not exist; says whether it did. Folders are made by the first write.
+    pub async fn make(&self, stop: &Stop) -> Result<bool, StoreError> {
+        let asked = Asked { act: Act::Make, key: String::new(), place: self.inner.place.clone() };
+        match &self.inner.backend {
+            Backend::S3(s3) => self.tries(stop, &asked, || s3.make_bucket(&asked)).await,
+            Backend::Served(served) if served.has_container() => {
+                let message = format!("{asked}: buckets are made in S3 stores only");
+                Err(StoreError::usage(message, "make it with the store's own tools, and leave out --create-bucket"))
+            }
+            Backend::Served(_) | Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => Ok(false),
+        }
+    }
+
     fn asked(&self, act: Act, key: &str) -> Result<Asked, StoreError> {
         if !(act == Act::List && key.is_empty()) {
             self.check(key)?;
@@ -235,34 +261,6 @@ impl Bucket {
     fn count(&self, operation: Operation, up: usize) {
         self.inner.meter.count(Some(operation));
         self.inner.meter.bytes_up.fetch_add(up as u64, Ordering::Relaxed);
-    }
-
-    /// Tries until it succeeds, fails for good, or the tries or the time are used up.
-    async fn tries<T, F>(&self, stop: &Stop, asked: &Asked, mut once: impl FnMut() -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, StoreError>>,
-    {
-        let mut pauses = Pauses::new();
-        loop {
-            let outcome = stop.or(once()).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-            match outcome {
-                Err(error) if error.is_temporary() => self.pause(stop, asked, &mut pauses, error).await?,
-                outcome => return outcome,
-            }
-        }
-    }
-
-    /// Waits for the next try, or gives up with the error of the last one.
-    async fn pause(&self, stop: &Stop, asked: &Asked, pauses: &mut Pauses, error: StoreError) -> Result<(), StoreError> {
-        pauses.tries += 1;
-        let wait = pauses.backoff.next_wait();
-        let late = clock::now().duration_since(pauses.began) + wait > limits::REQUEST_DEADLINE;
-        if late || pauses.tries >= limits::REQUEST_TRIES {
-            return Err(error.after(pauses.tries));
-        }
-        stop.or(clock::sleep(wait)).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-        self.inner.meter.retried.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     async fn get_once(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Bytes, StoreError> {
@@ -326,19 +324,6 @@ impl Bucket {
         };
         self.count(Operation::Stat, 0);
         Ok(size)
-    }
-}
-
-/// The tries of one operation.
-struct Pauses {
-    backoff: Backoff,
-    began: std::time::Instant,
-    tries: u32,
-}
-
-impl Pauses {
-    fn new() -> Pauses {
-        Pauses { backoff: Backoff::new(), began: clock::now(), tries: 0 }
     }
 }
 

@@ -7,7 +7,7 @@ use super::file_server::FileSending;
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
-use super::{Backend, Bucket, Pauses, StoreError};
+use super::{Backend, Bucket, StoreError, Tries};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
@@ -159,7 +159,7 @@ impl Bucket {
         asked: &Asked,
         each: &mut (dyn FnMut(Object) -> bool + Send),
     ) -> Result<(), StoreError> {
-        let (mut reached, mut pauses) = (None, Pauses::new());
+        let (mut reached, mut tries) = (None, Tries::default());
         loop {
             let before = reached.clone();
             let outcome = match &self.inner.backend {
@@ -170,9 +170,9 @@ impl Bucket {
             match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
                 Err(error) if error.is_temporary() => {
                     if reached != before {
-                        pauses = Pauses::new();
+                        tries = Tries::default();
                     }
-                    self.pause(stop, asked, &mut pauses, error).await?;
+                    self.pause(stop, asked, &mut tries, error).await?;
                 }
                 outcome => return outcome,
             }
@@ -289,6 +289,13 @@ impl Bucket {
         Ok(())
     }
 
+    /// Gives up an upload in parts that another process of ours began and did not end. Only S3 keeps such parts.
+    pub async fn abort_upload(&self, stop: &Stop, key: &str, id: &str) -> Result<(), StoreError> {
+        let Backend::S3(s3) = &self.inner.backend else { return Ok(()) };
+        let asked = self.asked(Act::Abort, key)?;
+        self.tries(stop, &asked, || s3.abort_upload(&asked, id)).await
+    }
+
     pub(super) fn count_down(&self, bytes: usize) {
         self.inner.meter.bytes_down.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -374,6 +381,14 @@ impl Upload {
                 }
             }
             Way::Whole(body, mtime) => self.bucket.put_file(stop, &self.asked.key, Bytes::from(body), mtime).await,
+        }
+    }
+
+    /// The store's name for it, once there is one: by that [`Bucket::abort_upload`] finds it after this process ended.
+    pub fn id(&self) -> Option<String> {
+        match &self.way {
+            Way::Parts(sending) => sending.id(),
+            Way::Served(_) | Way::Streamed(_) | Way::File(..) | Way::Whole(..) => None,
         }
     }
 

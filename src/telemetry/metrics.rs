@@ -157,7 +157,7 @@ impl Counted {
                 "vsc_last_attempt_timestamp_seconds",
                 "When the newest pass ended; 0: none since the start",
             ),
-            missed_intervals: new(registry, "vsc_missed_intervals", "Scheduled passes left out because one was under way"),
+            missed_intervals: new(registry, "vsc_missed_intervals", "Scheduled passes left out because another waited already"),
             oldest_unsynced: new(
                 registry,
                 "vsc_oldest_unsynced_change_age_seconds",

@@ -2,8 +2,8 @@
 
 use super::container::{HEADER_BYTES, Sealed};
 use super::error::VaultError;
-use crate::runtime::{Backoff, Stop, clock, limits};
-use crate::store::{Bucket, Create, Fencing, StoreError};
+use crate::runtime::{Stop, clock};
+use crate::store::{Bucket, Create, Fencing, StoreError, Tries};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -44,9 +44,7 @@ async fn settle(
     if fencing == Fencing::Detect {
         return put_watched(bucket, key, bytes, start, stop).await;
     }
-    let began = clock::now();
-    let mut backoff = Backoff::new();
-    let mut tries = 0;
+    let mut tries = Tries::default();
     loop {
         let trouble = match bucket.create(stop, key, bytes.clone()).await {
             Ok(Create::New) => return Ok(Owner::Ours),
@@ -62,12 +60,7 @@ async fn settle(
         match (bucket.get(stop, key, Some(whole(start))).await, trouble) {
             (Ok(stored), _) => return Ok(if stored == start { Owner::Ours } else { Owner::Foreign }),
             (Err(error), Some(last)) if error.is_not_found() => {
-                tries += 1;
-                let wait = backoff.next_wait();
-                let late = clock::now().duration_since(began) + wait > limits::REQUEST_DEADLINE;
-                if late || tries >= limits::REQUEST_TRIES {
-                    return Err(last.after(tries).into());
-                }
+                let Some(wait) = bucket.next_wait(&mut tries, &last) else { return Err(last.after(tries.count()).into()) };
                 stop.or(clock::sleep(wait)).await?;
             }
             (Err(error), None) if error.is_not_found() => {

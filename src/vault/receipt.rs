@@ -39,6 +39,9 @@ pub struct Receipt {
     /// The epoch up to which this volume's claim has cleaned up orphans; the claim's later commits say so too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swept: Option<u32>,
+    /// The epoch of the writer that took over from this volume's; none once this volume was given the right to write again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<u32>,
 }
 
 /// A claim as JSON.

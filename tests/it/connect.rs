@@ -1,13 +1,19 @@
 //! The ways to an S3 store: names, certificates, proxies, and where credentials come from. Each is gone for real, by a
 //! push and a restore of the built binary.
 
-mod wire;
+mod clouds;
+pub mod wire;
 
 use crate::machine::{Machine, assert_same, told};
 use crate::s3::{ACCESS_KEY, BUCKET, S3, SECRET_KEY};
+use bytes::Bytes;
 use std::fs;
 use std::net::SocketAddr;
-use wire::{Answering, Authority, Proxy};
+use std::time::{Duration, Instant};
+use volume_syncing_controller::runtime::Stop;
+use volume_syncing_controller::secret::Secret;
+use volume_syncing_controller::store::{Bucket, RemoteConfig, S3Config};
+use wire::{Answering, Authority, Front, Proxy};
 
 const TOKEN: &str = "made-up-session-token";
 
@@ -91,7 +97,7 @@ fn a_private_authority_is_trusted_by_its_file_alone() {
     refused(&machine, "not valid for name");
     machine.set("REMOTE_INSECURE", "true");
     let (code, text) = machine.push(&[]);
-    assert!(code == 0 && text.contains("certificate is not checked"), "{text}");
+    assert!(code == 0 && text.matches("certificate is not checked").count() == 1, "{text}");
 
     let mut bundle = machine;
     bundle.unset("REMOTE_INSECURE");
@@ -101,6 +107,72 @@ fn a_private_authority_is_trusted_by_its_file_alone() {
     goes(&bundle);
     fs::write(&right, "no certificate").expect("a file");
     assert!(fails(&bundle, &s3, 2).contains("holds no certificate"));
+}
+
+#[test]
+fn a_client_says_who_it_is_by_a_certificate_of_its_own() {
+    let (s3, ours, clients) = (S3::start(), Authority::new("ours"), Authority::new("clients"));
+    let front = Front::new(&ours, Some(&clients), s3.address());
+    let mut machine = machine(&s3);
+    let (certificate, key) = clients.client();
+    for (name, text) in [("ca.pem", ours.pem()), ("client.pem", certificate), ("client.key", key)] {
+        fs::write(machine.at(name), text).expect("a file");
+    }
+    let path = |machine: &Machine, name: &str| machine.at(name).to_str().expect("text").to_owned();
+    machine.set("REMOTE_ENDPOINT", &front.url());
+    machine.set("REMOTE_CA_FILE", &path(&machine, "ca.pem"));
+    assert!(fails(&machine, &s3, 5).contains("ertificate"), "the server lets nobody in without one");
+    machine.set("REMOTE_CLIENT_CERT_FILE", &path(&machine, "client.pem"));
+    assert!(fails(&machine, &s3, 2).contains("REMOTE_CLIENT_KEY_FILE is missing while REMOTE_CLIENT_CERT_FILE is set"));
+    machine.set("REMOTE_CLIENT_KEY_FILE", &path(&machine, "client.key"));
+    goes(&machine);
+    machine.set("REMOTE_CLIENT_KEY_FILE", &path(&machine, "ca.pem"));
+    assert!(fails(&machine, &s3, 2).contains("client.pem' does not fit its key"));
+    machine.unset("REMOTE_CLIENT_CERT_FILE");
+    assert!(fails(&machine, &s3, 2).contains("REMOTE_CLIENT_CERT_FILE is missing"));
+}
+
+#[tokio::test]
+async fn certificates_that_are_swapped_are_used_by_new_connections() {
+    let (s3, stop, home) = (S3::start(), Stop::new(), tempfile::tempdir().expect("a folder"));
+    let (old, new) = (Authority::new("old"), Authority::new("new"));
+    let at = |name: &str| home.path().join(name);
+    let mount = |authority: &Authority| {
+        let (certificate, key) = authority.client();
+        for (name, text) in [("client.pem", certificate), ("client.key", key), ("ca.pem", authority.pem())] {
+            fs::write(at(name), text).expect("a file");
+        }
+    };
+    mount(&old);
+    let front = Front::new(&old, Some(&old), s3.address());
+    let config = S3Config {
+        endpoint: Some(front.url()),
+        bucket: BUCKET.into(),
+        access_key_id: Some(Secret::new(ACCESS_KEY.into())),
+        secret_access_key: Some(Secret::new(SECRET_KEY.into())),
+        ca_file: Some(at("ca.pem")),
+        client_cert_file: Some(at("client.pem")),
+        client_key_file: Some(at("client.key")),
+        ..S3Config::default()
+    };
+    let bucket = Bucket::connect(&RemoteConfig::S3(Box::new(config))).expect("a bucket");
+    bucket.put(&stop, "x", Bytes::from_static(b"x")).await.expect("written");
+    // What is of no use changes nothing.
+    fs::write(at("ca.pem"), "no certificate").expect("a file");
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1300) {
+        bucket.get(&stop, "x", None).await.expect("read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(front.handshakes(), 1);
+    front.change(&new, Some(&new));
+    mount(&new);
+    while front.handshakes() == 1 {
+        assert!(began.elapsed() < Duration::from_secs(6), "the swap is not noticed");
+        bucket.get(&stop, "x", None).await.expect("read");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!bucket.is_insecure());
 }
 
 #[test]
@@ -277,6 +349,55 @@ fn a_workloads_identity_is_exchanged_for_credentials() {
     };
     assert!(asked.iter().all(right), "{asked:?}");
     assert!((1..=2).contains(&asked.len()), "once a run: {asked:?}");
+}
+
+#[test]
+fn a_task_asks_its_container_host_and_a_token_may_go_to_another_service() {
+    let s3 = S3::start();
+    let mut machine = machine(&s3);
+    own_keys_only(&mut machine);
+    let host = Answering::with(format!(
+        r#"{{"AccessKeyId":"{ACCESS_KEY}","SecretAccessKey":"{SECRET_KEY}","Token":"{TOKEN}","Expiration":"2099-01-01T00:00:00Z"}}"#
+    ));
+    let proxy = Proxy::to(&[("169.254.170.2", host.listening.address)]);
+    machine.set("HTTP_PROXY", &format!("http://{}", proxy.listening.address));
+    machine.set("NO_PROXY", "127.0.0.1");
+    machine.set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/made-up");
+    goes(&machine);
+    all_with_token(&s3);
+    assert!(host.requests().iter().all(|request| request.contains("/v2/credentials/made-up ")), "{:?}", host.requests());
+    machine.unset("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
+
+    let sts = Answering::with(assumed("AssumeRoleWithWebIdentity"));
+    fs::write(machine.at("identity"), "made-up-identity\n").expect("a file");
+    machine.set("AWS_WEB_IDENTITY_TOKEN_FILE", machine.at("identity").to_str().expect("text"));
+    for name in ["REMOTE_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"] {
+        machine.write("file", name);
+        s3.forget_requests();
+        machine.set(name, &sts.url());
+        goes(&machine);
+        all_with_token(&s3);
+        machine.unset(name);
+    }
+    let asked = sts.requests();
+    assert!(asked.iter().all(|request| request.starts_with("POST / ") && request.contains("=made-up-identity&")), "{asked:?}");
+}
+
+#[test]
+fn a_workload_does_not_become_its_machine_when_the_token_service_is_down() {
+    let s3 = S3::start();
+    let mut machine = machine(&s3);
+    own_keys_only(&mut machine);
+    machine.unset("AWS_EC2_METADATA_DISABLED");
+    let node = Answering::with(assumed("nothing"));
+    machine.set("AWS_EC2_METADATA_SERVICE_ENDPOINT", &node.url());
+    machine.set("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token");
+    machine.set("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/volumes");
+    assert!(fails(&machine, &s3, 4).contains("no credentials were found"));
+    assert!(node.requests().is_empty(), "{:?}", node.requests());
+    machine.unset("AWS_WEB_IDENTITY_TOKEN_FILE");
+    fails(&machine, &s3, 4);
+    assert!(!node.requests().is_empty(), "the machine is asked where there is no other identity");
 }
 
 #[test]

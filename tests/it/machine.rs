@@ -1,5 +1,9 @@
 //! A machine to test on: a home, a key, a remote, and the built binary run there.
 
+mod running;
+
+pub use running::{Running, until};
+
 use crate::s3::S3;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -48,7 +52,12 @@ impl Machine {
     /// Like [`Machine::local`], volume and remote in memory where the system has a folder for that: thousands of pushes
     /// would else wait for the disk many thousand times.
     pub fn local_in_memory() -> Machine {
-        let mut machine = Machine::local();
+        Machine::local().in_memory()
+    }
+
+    /// The same machine with volume and remote in memory.
+    pub fn in_memory(self) -> Machine {
+        let mut machine = self;
         let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
         for name in ["volume", "remote"] {
             std::fs::create_dir(memory.path().join(name)).expect("a folder");

@@ -172,7 +172,7 @@ fn each_kind_of_change_is_heard_and_pushed() {
 }
 
 /// Applies a random change below `root`.
-fn disturb(root: &Path, random: &mut impl FnMut(u64) -> u64) {
+pub fn disturb(root: &Path, random: &mut impl FnMut(u64) -> u64) {
     let names = ["a", "b", "c", "d"];
     let mut path = root.to_path_buf();
     for _ in 0..=random(3) {

@@ -194,6 +194,10 @@ pub struct SyncToRemote {
     /// Release a held mass deletion: the plan's hash, as printed when it was held
     #[arg(long, value_name = "HASH")]
     pub allow_deletes: Option<String>,
+    /// Make the bucket if it does not exist (S3 only); else it is neither made nor looked for
+    #[arg(long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub create_bucket: bool,
     /// Show what would be pushed and deleted, and write nothing
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct Sidecar {
     /// Stay, and push at these times: '@every 5m', '*/5 * * * *', '0 30 * * * *' (seconds first), '@hourly'
     ///
-    /// `TZ=Europe/Warsaw ` before it names a time zone. The first pass begins at once. A tick during a pass is left out.
+    /// `TZ=Europe/Warsaw ` before it names a time zone. The first pass begins at once. Ticks during a pass become one pass after it.
     #[arg(long, value_name = "WHEN")]
     pub schedule: Option<Schedule>,
     /// Stay, and push what changes soon after it changed, but no more often than MIN_INTERVAL (10s, 5m; a number: minutes)
@@ -32,7 +32,7 @@ pub struct Sidecar {
     /// With --fsnotify: everything is looked at this often, whatever was heard; 0: never
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_span)]
     pub reconcile: Duration,
-    /// With --fsnotify: everything is looked at this often where changes cannot be heard
+    /// With --fsnotify: everything is looked at this often (at most each second) where changes cannot be heard
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_span)]
     pub poll: Duration,
     /// The Pod's terminationGracePeriodSeconds: the last push ends before it is over

@@ -241,3 +241,29 @@ fn neither_debug_nor_the_description_shows_a_secret() {
     assert!(!all.contains("made-up"), "{all}");
     assert!(options.describe().contains(&("REMOTE_SECRET_ACCESS_KEY".to_string(), "<set>".to_string())));
 }
+
+#[test]
+fn files_of_keys_are_remembered_to_be_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "made-up\n").unwrap();
+        path
+    };
+    let paths = [path("a"), path("s"), path("t")];
+    let names = ["REMOTE_ACCESS_KEY_ID_FILE", "REMOTE_SECRET_ACCESS_KEY_FILE", "REMOTE_SESSION_TOKEN_FILE"];
+    let mut pairs: Vec<(&str, &str)> = names.iter().zip(&paths).map(|(name, path)| (*name, path.to_str().unwrap())).collect();
+    pairs.push(("REMOTE_TYPE", "s3"));
+    let RemoteConfig::S3(config) = read(&pairs, &[]).unwrap().at("bucket").unwrap() else { panic!("s3") };
+    let files = config.key_files;
+    assert_eq!([files.access_key_id, files.secret_access_key, files.session_token], paths.map(Some));
+}
+
+#[test]
+fn the_token_service_may_be_another() {
+    assert_eq!(s3(&[]).sts_endpoint, None);
+    assert_eq!(s3(&[("AWS_ENDPOINT_URL_STS", "http://b:1")]).sts_endpoint.as_deref(), Some("http://b:1"));
+    let both = s3(&[("AWS_ENDPOINT_URL_STS", "http://b:1"), ("REMOTE_STS_ENDPOINT", "http://a:1/")]);
+    assert_eq!(both.sts_endpoint.as_deref(), Some("http://a:1"));
+    assert!(mistake(&[("REMOTE_STS_ENDPOINT", "ftp://a")]).contains("REMOTE_STS_ENDPOINT is not an http or https URL"));
+}

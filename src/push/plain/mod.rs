@@ -50,6 +50,9 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
     };
     admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
     let epoch = if request.dry_run { 0 } else { right_to_write(request, &log, &memory, stop).await? };
+    if !request.dry_run {
+        give_up_uploads(request, &memory, stop).await?;
+    }
     match push_changes(request, &log, &mut memory, listing, epoch, stop).await {
         Err(PushError::Plain(PlainError::Damaged { object, what })) if object == INDEX_IN_WORDS => {
             tracing::warn!(what, "the local index is damaged: making it again");
@@ -96,6 +99,21 @@ async fn right_to_write(request: &Push<'_>, log: &Log, memory: &PlainMemory, sto
     let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
     tracing::info!(epoch, "claimed the remote");
     Ok(epoch)
+}
+
+/// Gives up the uploads in parts that a killed push of this volume left. Nobody else's: their names were noted when they
+/// were begun. Without the right to do so they stay until the bucket's own rule for them takes them.
+async fn give_up_uploads(request: &Push<'_>, memory: &PlainMemory, stop: &Stop) -> Result<(), PushError> {
+    let uploads = memory.uploads()?;
+    for (id, key) in uploads.left() {
+        match request.bucket.abort_upload(stop, &key, &id).await {
+            Err(error @ StoreError::Stopped(_)) => return Err(PlainError::Store(error).into()),
+            Err(error) => tracing::debug!(%error, "an unfinished upload stays"),
+            Ok(()) => tracing::info!(key, "gave up an upload that the last run did not finish"),
+        }
+        uploads.ended(&id)?;
+    }
+    Ok(())
 }
 
 /// A writer that has not ended is waited for until it shows nothing new for a while.
@@ -171,7 +189,7 @@ async fn push_changes(
         outcome.entries = outcome.unchanged + added + changed;
         return Ok(outcome);
     }
-    let sender = Sender::new(request, listed, stop);
+    let sender = Sender::new(request, listed, memory.uploads()?, stop);
     let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
     finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
     Ok(outcome)

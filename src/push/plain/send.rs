@@ -8,9 +8,10 @@ use crate::disk::{Copied, DatabaseCopies, DiskError, Skips, SourceFile, Stamp, V
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::names::key_of;
+use crate::remote::plain::Uploads;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::store::{Bucket, Mark, part_bytes};
+use crate::store::{Bucket, Mark, Upload, part_bytes};
 use crate::telemetry::Progress;
 use crate::tree::{FileType, Found, RelPath, Skip, SkipReason};
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Sender {
     /// Replace objects that another program wrote.
     replace: bool,
     progress: Progress,
+    /// Uploads in parts that are under way, as the next process will find them.
+    uploads: Uploads,
     stop: Stop,
     /// Bytes that may be under way, in KiB.
     room: Arc<Semaphore>,
@@ -83,7 +86,7 @@ enum Looked {
 
 impl Sender {
     /// A sender of what `request` names; `listed` says whether the remote was.
-    pub fn new(request: &Push<'_>, listed: bool, stop: &Stop) -> Sender {
+    pub fn new(request: &Push<'_>, listed: bool, uploads: Uploads, stop: &Stop) -> Sender {
         Sender {
             bucket: request.bucket.clone(),
             volume: request.local.volume.clone(),
@@ -91,6 +94,7 @@ impl Sender {
             listed,
             replace: request.force,
             progress: request.progress.clone(),
+            uploads,
             stop: stop.clone(),
             room: Arc::new(Semaphore::new(limits::FILES_BYTES >> 10)),
         }
@@ -222,7 +226,7 @@ impl Sender {
         }
         match whole.content.clone() {
             Some(content) => Ok(self.put_short(&step, whole, content).await?),
-            None => Ok(self.put_long(&step, whole).await?),
+            None => self.put_long(&step, whole).await,
         }
     }
 
@@ -234,13 +238,39 @@ impl Sender {
     }
 
     /// Sends a long file in parts. The object appears only if the file did not change meanwhile.
-    async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PlainError> {
+    async fn put_long(&self, step: &Step, whole: Whole) -> Result<Done, PushError> {
         let (size, mtime) = (whole.found.size, whole.found.attributes.mtime);
         let file = &whole.source;
         let key = key_of(&self.bucket, &step.line.path);
-        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await?;
+        let mut upload = self.bucket.upload(&key, mtime, part_bytes(size)).await.map_err(PlainError::from)?;
+        let digest = match self.send_parts(&key, file, size, &mut upload).await {
+            Ok(Ok(digest)) if file.stamp().ok() == Some(whole.stamp) => digest,
+            other => {
+                upload.abort().await;
+                let unstable = Done::Left(SkipReason::Unstable, None);
+                return other.map(|sent| sent.err().unwrap_or(unstable));
+            }
+        };
+        let id = upload.id();
+        let mark = upload.finish(&self.stop).await.map_err(PlainError::from)?;
+        if let Some(id) = id {
+            let uploads = self.uploads.clone();
+            compute("note an upload", move || uploads.ended(&id)).await?;
+        }
+        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
+    }
+
+    /// Sends the file's bytes, unless it cannot be read: then what became of it.
+    async fn send_parts(
+        &self,
+        key: &str,
+        file: &Arc<SourceFile>,
+        size: u64,
+        upload: &mut Upload,
+    ) -> Result<Result<FileDigest, Done>, PushError> {
         let mut digest = FileDigest::default();
         let mut at = 0;
+        let mut is_noted = false;
         while at < size {
             let length = usize::try_from((size - at).min(DIGEST_PART_BYTES as u64)).unwrap_or(DIGEST_PART_BYTES);
             let source = Arc::clone(file);
@@ -253,29 +283,20 @@ impl Sender {
             });
             let (piece, part) = match read.await {
                 Ok(Some(read)) => read,
-                Ok(None) => {
-                    upload.abort().await;
-                    return Ok(Done::Left(SkipReason::Unstable, None));
-                }
-                Err(error) => {
-                    upload.abort().await;
-                    return Ok(left(&error));
-                }
+                Ok(None) => return Ok(Err(Done::Left(SkipReason::Unstable, None))),
+                Err(error) => return Ok(Err(left(&error))),
             };
             digest.append(part);
-            if let Err(error) = upload.write(&self.stop, Bytes::from(piece)).await {
-                upload.abort().await;
-                return Err(error.into());
+            upload.write(&self.stop, Bytes::from(piece)).await.map_err(PlainError::from)?;
+            if let (false, Some(id)) = (is_noted, upload.id()) {
+                let (uploads, key) = (self.uploads.clone(), key.to_owned());
+                compute("note an upload", move || uploads.begun(id, key)).await?;
+                is_noted = true;
             }
             at += length as u64;
             self.progress.add_bytes(length as u64);
         }
-        if file.stamp().ok() != Some(whole.stamp) {
-            upload.abort().await;
-            return Ok(Done::Left(SkipReason::Unstable, None));
-        }
-        let mark = upload.finish(&self.stop).await?;
-        Ok(Done::Stored(Box::new(recorded(step, &whole, mark, digest.finish())), size))
+        Ok(Ok(digest))
     }
 
     /// The object is the one recorded, as far as is known.
@@ -365,7 +386,8 @@ impl Reading {
                 Some(_) => return Ok(Looked::Left(SkipReason::Unstable, None)),
                 None => return Ok(Looked::Gone),
             };
-            if file.stamp()? != stamp_of(&found) {
+            // A database is copied under its own locks, which say what holds still.
+            if file.stamp()? != stamp_of(&found) && !file.is_database()? {
                 continue;
             }
             match self.read(file, found, &needs_hash) {

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::layers::RetryLayer;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, BytesRange, Writer};
+use opendal::{BytesRange, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
@@ -78,9 +78,7 @@ impl S3 {
         self.shaper.up(body.len()).await;
         let path = join(&self.prefix, &asked.key);
         let options = WriteOptions { user_metadata: Some(metadata(mtime)), ..WriteOptions::default() };
-        let write =
-            self.exchange(|operator| async move { operator.write_options(&path, Buffer::from(body), options).await.map(drop) });
-        let got = self.settle(asked, write.await)?;
+        let got = self.settle(asked, self.write_as(&path, body, options).await)?;
         stored(asked, got.etag.as_deref())
     }
 
@@ -88,7 +86,7 @@ impl S3 {
     pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part_bytes: usize) -> Result<Sending, StoreError> {
         let path = join(&self.prefix, &asked.key);
         let (operator, exchange) = self.recorded();
-        let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
+        let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         // Parts that have grown are sent one at a time: what is under way at once stays bounded.
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part_bytes).max(1);
@@ -127,6 +125,11 @@ impl Sending {
             Ok(meta) => stored(asked, meta.etag()),
             Err(error) => Err(self.judge(asked, &error)),
         }
+    }
+
+    /// The store's name for it, once there is one.
+    pub(in crate::store) fn id(&self) -> Option<String> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner).upload_id.clone()
     }
 
     /// Tells the store to forget the parts.
@@ -173,7 +176,10 @@ impl S3 {
         let wanted = range.map_or_else(BytesRange::default, |range| BytesRange::from(range.clone()));
         let options = ReadOptions { range: wanted, ..ReadOptions::default() };
         // OpenDAL calls a range that ends past the object an error; the recorded answer tells it from a short body.
-        let exchange = self.exchange(|operator| async move { operator.read_options(&path, options).await.map(drop) });
+        let exchange = self.exchange(|operator| {
+            let (path, options) = (path.as_str(), options.clone());
+            async move { operator.read_options(path, options).await.map(drop) }
+        });
         let mut got = self.settle(asked, exchange.await)?;
         self.shaper.down(got.body.len()).await;
         match (got.status, range) {

@@ -1,36 +1,46 @@
 //! One attempt at a time against an S3 store. OpenDAL forms and signs the requests; the answers are judged here.
 
+mod credentials;
 mod files;
+mod sts;
+mod whole_bucket;
 
+pub(super) use credentials::Identity;
 pub(super) use files::Sending;
 
 use super::bandwidth::Shaper;
+use super::client::{Client, Trust};
 use super::config::{S3Config, join};
 use super::error::{Act, Asked, StoreError};
-use super::http::{Exchange, Lost, Meter, Page, Recording, Trust, client, within};
+use super::gate::Gate;
+use super::http::{Exchange, Lost, Meter, Page, Recording, within};
 use super::judge::settle;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
-use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::services::S3 as Service;
 use opendal::{Buffer, HttpTransporter, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
+use reqsign_core::ProvideCredentialChain;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// A bucket of an S3 store.
 #[derive(Clone)]
 pub(super) struct S3 {
     operator: Operator,
-    client: ReqwestTransport,
+    client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
+    /// The address of the bucket itself.
+    bucket_url: String,
+    region: String,
     /// Directory buckets list in no order.
     pub(super) ordered: bool,
-    secrets: Vec<Secret<String>>,
+    identity: Identity,
     patience: Patience,
+    gate: Arc<Gate>,
     shaper: Arc<Shaper>,
 }
 
@@ -38,25 +48,35 @@ impl S3 {
     /// Makes no request.
     pub(super) fn open(config: &S3Config, meter: Arc<Meter>, patience: Patience) -> Result<S3, StoreError> {
         config.check()?;
-        let trust = Trust { ca_file: config.ca_file.as_deref(), insecure: config.insecure_tls, redirects: 0 };
-        let client = ReqwestTransport::new(client(&trust)?);
-        // The request that assumes a role goes through the process's default transport. The first one installed wins.
-        HttpTransporter::install_default(client.clone());
-        let operator = Operator::new(builder(config)?).map_err(|_| {
+        let client = Arc::new(Client::open(Trust::of_s3(config)?)?);
+        let identity = Identity::new(config);
+        let operator = Operator::new(builder(config, &identity)?).map_err(|_| {
             let hint = "check endpoint, region, storage class and encryption";
             StoreError::usage(format!("the options of the bucket '{}' do not fit together", config.bucket), hint)
         })?;
-        let secrets = [&config.access_key_id, &config.secret_access_key, &config.session_token];
         Ok(S3 {
             operator,
             client,
             meter,
             prefix: config.prefix.clone(),
+            bucket_url: config.bucket_url()?,
+            region: config.signing_region().to_owned(),
             ordered: !config.bucket.ends_with("--x-s3"),
-            secrets: secrets.into_iter().flatten().filter(|secret| secret.expose().len() > 3).cloned().collect(),
+            identity,
             patience,
+            gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
         })
+    }
+
+    /// Whether the store's certificate is not checked.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.client.is_insecure()
+    }
+
+    /// When the store last answered.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.gate.progress()
     }
 
     /// One conditional create, sent once.
@@ -89,12 +109,22 @@ impl S3 {
         let path = join(&self.prefix, &asked.key);
         let options = WriteOptions { if_not_exists, ..WriteOptions::default() };
         self.shaper.up(body.len()).await;
-        self.exchange(|operator| async move { operator.write_options(&path, Buffer::from(body), options).await.map(drop) }).await
+        self.write_as(&path, body, options).await
+    }
+
+    async fn write_as(&self, path: &str, body: Bytes, options: WriteOptions) -> Exchange {
+        let body = Buffer::from(body);
+        self.exchange(|operator| {
+            let (body, options) = (body.clone(), options.clone());
+            async move { operator.write_options(path, body, options).await.map(drop) }
+        })
+        .await
     }
 
     pub(super) async fn delete(&self, asked: &Asked) -> Result<(), StoreError> {
         let path = join(&self.prefix, &asked.key);
-        let exchange = self.exchange(|operator| async move { operator.delete(&path).await }).await;
+        let path = path.as_str();
+        let exchange = self.exchange(|operator| async move { operator.delete(path).await }).await;
         match self.settle(asked, exchange) {
             Err(error) if error.is_not_found() => Ok(()),
             settled => settled.map(drop),
@@ -103,7 +133,8 @@ impl S3 {
 
     pub(super) async fn size(&self, asked: &Asked) -> Result<Option<u64>, StoreError> {
         let path = join(&self.prefix, &asked.key);
-        let exchange = self.exchange(|operator| async move { operator.stat(&path).await.map(drop) }).await;
+        let path = path.as_str();
+        let exchange = self.exchange(|operator| async move { operator.stat(path).await.map(drop) }).await;
         match self.settle(asked, exchange) {
             Ok(got) => match got.length {
                 Some(length) => Ok(Some(length)),
@@ -156,40 +187,54 @@ impl S3 {
         join(&join(&self.prefix, folder), name)
     }
 
-    /// Runs one operation and returns what came back.
-    async fn exchange<F>(&self, work: impl FnOnce(Operator) -> F) -> Exchange
+    /// Runs one operation and returns what came back; once more, when the store refused credentials that can be renewed.
+    /// A refusal did nothing, so even a conditional create may be sent again.
+    async fn exchange<F>(&self, work: impl Fn(Operator) -> F) -> Exchange
+    where
+        F: Future<Output = opendal::Result<()>>,
+    {
+        let first = self.exchange_once(&work).await;
+        if first.is_renewed { self.exchange_once(&work).await } else { first }
+    }
+
+    async fn exchange_once<F>(&self, work: &impl Fn(Operator) -> F) -> Exchange
     where
         F: Future<Output = opendal::Result<()>>,
     {
         let (operator, exchange) = self.recorded();
         let longest = self.patience.attempt;
         if within(longest, work(operator)).await.is_none() {
-            let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
-            return Exchange { answer: Some(Err(lost)), credentials: None };
+            let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
+            return Exchange { answer: Some(Err(lost)), ..Exchange::default() };
         }
         take(&exchange)
     }
 
     /// The operator with a transport that records.
     fn recorded(&self) -> (Operator, Arc<Mutex<Exchange>>) {
+        let (transport, exchange) = self.transport();
+        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
+        (self.operator.clone().with_context(context), exchange)
+    }
+
+    fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {
-            client: self.client.clone(),
+            client: self.client.current(),
             meter: Arc::clone(&self.meter),
             exchange: Arc::clone(&exchange),
             patience: self.patience,
             page: Page::S3,
+            gate: Arc::clone(&self.gate),
+            identity: Some(self.identity.clone()),
         };
-        let context = self.operator.base_context().with_http_transport(HttpTransporter::new(transport));
-        (self.operator.clone().with_context(context), exchange)
+        (transport, exchange)
     }
 
     /// Judges an answer after wiping our own secrets from what the store wrote.
     fn settle(&self, asked: &Asked, mut exchange: Exchange) -> Result<super::http::Got, StoreError> {
         if let Some(Ok(got)) = &mut exchange.answer {
-            for secret in &self.secrets {
-                got.message = got.message.replace(secret.expose().as_str(), "<secret>");
-            }
+            got.message = self.identity.wiped(std::mem::take(&mut got.message));
         }
         settle(asked, exchange)
     }
@@ -205,20 +250,10 @@ fn garbled(asked: &Asked) -> StoreError {
     StoreError::unavailable(asked, "the listing cannot be read", true)
 }
 
-fn builder(config: &S3Config) -> Result<Service, StoreError> {
+fn builder(config: &S3Config, identity: &Identity) -> Result<Service, StoreError> {
     let address = config.address()?;
     let mut builder = Service::default().bucket(&config.bucket).endpoint(&address).region(config.signing_region());
-    if let Some((access, secret)) = config.static_keys() {
-        // Nothing of the environment may replace what was given.
-        builder = builder.access_key_id(access.expose()).secret_access_key(secret.expose());
-        builder = builder.disable_config_load().disable_ec2_metadata();
-        if let Some(token) = &config.session_token {
-            builder = builder.session_token(token.expose());
-        }
-    }
-    if config.disable_imds {
-        builder = builder.disable_ec2_metadata();
-    }
+    builder = builder.credential_provider_chain(ProvideCredentialChain::new().push(identity.clone()));
     if config.virtual_host_style {
         builder = builder.enable_virtual_host_style();
     }
@@ -230,13 +265,13 @@ fn builder(config: &S3Config) -> Result<Service, StoreError> {
     Ok(builder
         .default_storage_class(&given(&config.storage_class))
         .server_side_encryption(&given(&config.server_side_encryption))
-        .server_side_encryption_aws_kms_key_id(&given(&config.sse_kms_key_id))
-        .role_arn(&given(&config.role_arn)))
+        .server_side_encryption_aws_kms_key_id(&given(&config.sse_kms_key_id)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::time::Duration;

@@ -130,7 +130,7 @@ impl Served {
         let recorded = self.recorded().await;
         let Recorded { operator, exchange, session } =
             recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
-        let retry = RetryLayer::new().with_max_times(limits::REQUEST_TRIES as usize - 1).with_jitter();
+        let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);
         let options = WriteOptions { user_metadata: self.times(mtime), chunk: Some(part), concurrent, ..WriteOptions::default() };

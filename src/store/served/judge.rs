@@ -17,7 +17,7 @@ pub(super) fn judge(asked: &Asked, error: &Error, exchange: &Exchange) -> StoreE
             } else {
                 "check that the address is that of such a store; give a private certificate authority by file"
             };
-            return StoreError::unavailable(asked, lost.text.clone(), lost.temporary).hinted(hint);
+            return StoreError::unavailable(asked, lost.text.clone(), lost.temporary).of_busy(lost.late).hinted(hint);
         }
         (None, Some(lost)) if lost.temporary => {
             return StoreError::unavailable(asked, format!("no credentials: {}", lost.text), true);
@@ -36,7 +36,9 @@ pub(super) fn judge(asked: &Asked, error: &Error, exchange: &Exchange) -> StoreE
         (_, 401 | 403 | 407) | (ErrorKind::PermissionDenied, _) => denied(boxed, answer),
         (_, 507) => StoreError::unavailable(asked, answer, false).hinted("make room in the store, or raise its quota"),
         (_, 408 | 423 | 425 | 429 | 500 | 502..=504) | (ErrorKind::RateLimited, _) => {
-            StoreError::unavailable(asked, answer, true).hinted("the store asks for patience: try again later")
+            let is_busy = matches!(&exchange.answer, Some(Ok(got)) if got.is_busy());
+            let hint = "the store asks for patience: try again later";
+            StoreError::unavailable(asked, answer, true).of_busy(is_busy).hinted(hint)
         }
         (ErrorKind::Unsupported, _) | (_, 405 | 501) => StoreError::NotSupported { asked: boxed, answer },
         (_, 300..=399) => usage(asked, &answer, "the store redirects elsewhere: give that address"),
@@ -81,7 +83,7 @@ mod tests {
     fn told(act: Act, kind: ErrorKind, status: u16) -> StoreError {
         let asked = Asked { act, key: "log/1".into(), place: "webdav at http://store".into() };
         let got = Got { status, ..Got::default() };
-        judge(&asked, &Error::new(kind, "words"), &Exchange { answer: Some(Ok(got)), credentials: None })
+        judge(&asked, &Error::new(kind, "words"), &Exchange { answer: Some(Ok(got)), ..Exchange::default() })
     }
 
     #[test]
@@ -111,7 +113,7 @@ mod tests {
     fn a_page_for_people_is_not_repeated() {
         let asked = Asked { act: Act::Get, key: "k".into(), place: "webdav at http://store".into() };
         let got = Got { status: 403, ..Got::default() };
-        let exchange = Exchange { answer: Some(Ok(got)), credentials: None };
+        let exchange = Exchange { answer: Some(Ok(got)), ..Exchange::default() };
         let error = judge(&asked, &Error::new(ErrorKind::Unexpected, "<html>\nno"), &exchange).to_string();
         assert!(error.ends_with("the store answered 403"), "{error}");
         let fields = "GcsError { code: 403, message: \"no right\", errors: [] }";
@@ -122,11 +124,11 @@ mod tests {
     #[test]
     fn no_answer_is_unavailable_and_no_credentials_are_denied() {
         let asked = Asked { act: Act::Get, key: "k".into(), place: "drive at https://www.googleapis.com".into() };
-        let lost = |temporary| Lost { text: "gone".into(), temporary };
+        let lost = |temporary| Lost { text: "gone".into(), temporary, late: false };
         let error = Error::new(ErrorKind::Unexpected, "words");
-        let silent = Exchange { answer: Some(Err(lost(true))), credentials: None };
+        let silent = Exchange { answer: Some(Err(lost(true))), ..Exchange::default() };
         assert_eq!(judge(&asked, &error, &silent).kind(), Kind::Unavailable);
-        let unsigned = Exchange { answer: None, credentials: Some(lost(false)) };
+        let unsigned = Exchange { credentials: Some(lost(false)), ..Exchange::default() };
         assert_eq!(judge(&asked, &error, &unsigned).kind(), Kind::Denied);
         assert_eq!(judge(&asked, &error, &Exchange::default()).kind(), Kind::Denied);
     }

@@ -213,5 +213,5 @@ fn life(expires: &Value) -> Duration {
 }
 
 fn lost(text: &str, temporary: bool) -> Lost {
-    Lost { text: text.to_owned(), temporary }
+    Lost { text: text.to_owned(), temporary, late: false }
 }

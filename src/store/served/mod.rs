@@ -15,12 +15,15 @@ use self::judge::judge;
 use self::keystone::Keystone;
 use self::services::{Manner, address, manner, operator};
 use super::bandwidth::Shaper;
+use super::client::{Client, Trust};
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Act, Asked, StoreError};
-use super::http::{Exchange, Lost, Meter, Recording, Trust, client, within};
+use super::gate::Gate;
+use super::http::{Exchange, Lost, Meter, Recording, within};
 use super::local::TEMPORARY;
 use super::memory::cut;
 use super::{Create, Listed, Patience};
+use crate::contract::remotes::First;
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -29,15 +32,12 @@ use http::{Request, header};
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::raw::Operation;
 use opendal::{Buffer, BytesRange, ErrorKind, HttpTransport, HttpTransporter, Metadata, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
-const REDIRECTS: usize = 5;
 /// Requests under way at once: servers of files serve few connections at a time, and drives slow down who sends more.
 const AT_ONCE: usize = 8;
 /// The same for stores of objects.
@@ -50,12 +50,13 @@ const LOOKS: usize = 8;
 pub(super) struct Served {
     operator: Operator,
     keystone: Option<Arc<Keystone>>,
-    client: ReqwestTransport,
+    client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
     manner: Manner,
     config: ServedConfig,
     patience: Patience,
+    gate: Arc<Gate>,
     shaper: Arc<Shaper>,
     slots: Arc<Semaphore>,
     /// Whether the remote's beginning answered.
@@ -80,11 +81,9 @@ impl Served {
     /// Makes no request.
     pub(super) fn open(config: &ServedConfig, meter: Arc<Meter>, patience: Patience) -> Result<Served, StoreError> {
         check_prefix(&config.prefix)?;
-        let ca_file = config.get("ca_file").map(Path::new);
-        let trust = Trust { ca_file, insecure: config.flag("insecure"), redirects: REDIRECTS };
-        let client = ReqwestTransport::new(client(&trust)?);
+        let client = Arc::new(Client::open(Trust::of_served(config)?)?);
         // What asks for credentials goes through the process's default transport. The first one installed wins.
-        HttpTransporter::install_default(client.clone());
+        HttpTransporter::install_default(client.current());
         let manner = manner(config.kind.name);
         let at_once = if manner.ordered { AT_ONCE_BY_KEY } else { AT_ONCE };
         Ok(Served {
@@ -97,9 +96,25 @@ impl Served {
             slots: Arc::new(Semaphore::new(at_once)),
             config: config.clone(),
             patience,
+            gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
             proven: Arc::default(),
         })
+    }
+
+    /// Whether the remote lies in a bucket or container.
+    pub(super) fn has_container(&self) -> bool {
+        self.config.kind.first == First::Container
+    }
+
+    /// Whether the store's certificate is not checked.
+    pub(super) fn is_insecure(&self) -> bool {
+        self.client.is_insecure()
+    }
+
+    /// When the store last answered.
+    pub(super) fn progress(&self) -> Option<Instant> {
+        self.gate.progress()
     }
 
     /// The remote in words, without secrets.
@@ -134,7 +149,10 @@ impl Served {
             Some(keystone) => {
                 let outcome = keystone.operator(&transport).await;
                 // What was seen of the request says more than what became of it.
-                outcome.map_err(|lost| Exchange { answer: None, credentials: take(&exchange).credentials.or(Some(lost)) })?
+                outcome.map_err(|lost| {
+                    let seen = take(&exchange);
+                    Exchange { answer: None, credentials: seen.credentials.clone().or(Some(lost)), ..seen }
+                })?
             }
         };
         let context = operator.base_context().with_http_transport(HttpTransporter::new(transport));
@@ -147,7 +165,7 @@ impl Served {
             if got.status != 401 {
                 keystone.accept(session);
             } else if keystone.refuse(session) {
-                exchange.answer = Some(Err(Lost { text: "the token was not taken any more".into(), temporary: true }));
+                exchange.answer = Some(Err(Lost::again("the token was not taken any more")));
             }
         }
         exchange
@@ -156,11 +174,13 @@ impl Served {
     fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {
-            client: self.client.clone(),
+            client: self.client.current(),
             meter: Arc::clone(&self.meter),
             exchange: Arc::clone(&exchange),
             patience: self.patience,
             page: self.manner.page,
+            gate: Arc::clone(&self.gate),
+            identity: None,
         };
         (transport, exchange)
     }
@@ -178,9 +198,9 @@ impl Served {
         match within(longest, work(operator)).await {
             Some(result) => Done { result, exchange: self.seen(take(&exchange), session) },
             None => {
-                let lost = Lost { text: format!("no whole answer within {} s", longest.as_secs()), temporary: true };
+                let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
-                Done { result, exchange: Exchange { answer: Some(Err(lost)), credentials: None } }
+                Done { result, exchange: Exchange { answer: Some(Err(lost)), ..Exchange::default() } }
             }
         }
     }

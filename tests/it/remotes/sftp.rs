@@ -169,6 +169,28 @@ fn users_are_let_in_by_key_passphrase_agent_and_no_stranger() {
 }
 
 #[test]
+fn a_certificate_lets_in_a_key_that_the_server_does_not_know() {
+    let Some(server) = Sshd::start() else { return };
+    let mut machine = machine(&server);
+    let user = machine.remote.iter().find(|(name, _)| name == "REMOTE_USER").expect("a user").1.clone();
+    machine.set("REMOTE_KEY_FILE", &server.text("stranger"));
+    machine.write("file", b"1");
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 4, "{text}");
+    server.certify("stranger", &user);
+    machine.set("REMOTE_PUBKEY_FILE", &server.text("stranger-cert.pub"));
+    pushed(&machine, &[]);
+    machine.unset("REMOTE_PUBKEY_FILE");
+    machine.set("REMOTE_PUBKEY", &std::fs::read_to_string(server.at("stranger-cert.pub")).expect("a certificate"));
+    machine.write("file", b"2");
+    pushed(&machine, &[]);
+    server.certify("stranger", "somebody-else");
+    machine.set("REMOTE_PUBKEY", &std::fs::read_to_string(server.at("stranger-cert.pub")).expect("a certificate"));
+    let (code, text) = machine.push(&[]);
+    assert_eq!(code, 4, "{text}");
+}
+
+#[test]
 fn a_push_survives_connections_that_break() {
     let Some(server) = Sshd::start() else { return };
     let vault = Machine::new(server.remote(), "vault");

@@ -34,7 +34,9 @@ impl Sshd {
     pub fn start() -> Option<Sshd> {
         let program = std::env::var_os("IT_SSHD")?;
         let home = folder();
-        for (kind, name) in [("ed25519", "host"), ("rsa", "host_rsa"), ("ed25519", "user"), ("ed25519", "stranger")] {
+        let keys =
+            [("ed25519", "host"), ("rsa", "host_rsa"), ("ed25519", "user"), ("ed25519", "stranger"), ("ed25519", "authority")];
+        for (kind, name) in keys {
             keygen(&["-q", "-t", kind, "-N", "", "-C", "made up", "-f", at(&home, name)]);
         }
         keygen(&["-q", "-t", "ed25519", "-N", PASSPHRASE, "-C", "made up", "-f", at(&home, "locked")]);
@@ -42,7 +44,7 @@ impl Sshd {
         std::fs::write(home.path().join("authorized"), public("user") + &public("locked")).expect("written");
         std::fs::create_dir(home.path().join("files")).expect("a folder");
         let config = format!(
-            "HostKey {0}/host\nHostKey {0}/host_rsa\nAuthorizedKeysFile {0}/authorized\nSubsystem sftp internal-sftp -d {0}/files\n\
+            "HostKey {0}/host\nHostKey {0}/host_rsa\nAuthorizedKeysFile {0}/authorized\nTrustedUserCAKeys {0}/authority.pub\nSubsystem sftp internal-sftp -d {0}/files\n\
              StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\nLogLevel QUIET\nPidFile none\n\
              KbdInteractiveAuthentication no\n",
             home.path().display()
@@ -61,6 +63,11 @@ impl Sshd {
             }
         });
         Some(server)
+    }
+
+    /// Signs a key as that of the user; the certificate lies beside it.
+    pub fn certify(&self, name: &str, user: &str) {
+        keygen(&["-q", "-s", &self.text("authority"), "-I", "made up", "-n", user, &self.text(&format!("{name}.pub"))]);
     }
 
     pub fn at(&self, name: &str) -> PathBuf {

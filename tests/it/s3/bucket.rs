@@ -5,15 +5,15 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CommonPrefix, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
-    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, GetObjectInput,
-    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
-    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
+    CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject,
+    ETag, ETagCondition, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
@@ -42,11 +42,15 @@ pub struct Stored {
     objects: Mutex<BTreeMap<String, Stone>>,
     uploads: Mutex<BTreeMap<String, Parts>>,
     page: AtomicUsize,
+    absent: AtomicBool,
+    /// Uploads in parts that were ever begun.
+    begun: AtomicUsize,
 }
 
 impl Default for Stored {
     fn default() -> Stored {
-        Stored { objects: Mutex::default(), uploads: Mutex::default(), page: AtomicUsize::new(1000) }
+        let (objects, uploads) = (Mutex::default(), Mutex::default());
+        Stored { objects, uploads, page: AtomicUsize::new(1000), absent: AtomicBool::new(false), begun: AtomicUsize::new(0) }
     }
 }
 
@@ -86,6 +90,10 @@ impl Stored {
         self.uploads.lock().expect("no handler panics").len()
     }
 
+    pub fn take_bucket_away(&self) {
+        self.absent.store(true, Ordering::SeqCst);
+    }
+
     pub fn remove(&self, key: &str) {
         self.locked().remove(key);
     }
@@ -93,8 +101,11 @@ impl Stored {
 
 pub struct Bucket(pub Arc<Stored>);
 
-fn known(bucket: &str) -> S3Result<()> {
-    if bucket == BUCKET { Ok(()) } else { Err(s3_error!(NoSuchBucket, "The specified bucket does not exist")) }
+impl Bucket {
+    fn known(&self, bucket: &str) -> S3Result<()> {
+        let is_there = bucket == BUCKET && !self.0.absent.load(Ordering::SeqCst);
+        if is_there { Ok(()) } else { Err(s3_error!(NoSuchBucket, "The specified bucket does not exist")) }
+    }
 }
 
 fn etag(body: &[u8]) -> ETag {
@@ -120,10 +131,20 @@ async fn all_of(blob: Option<StreamingBlob>, declared: Option<i64>) -> S3Result<
 
 #[async_trait::async_trait]
 impl s3s::S3 for Bucket {
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
+        if request.input.bucket != BUCKET {
+            return Err(s3_error!(AccessDenied));
+        }
+        if !self.0.absent.swap(false, Ordering::SeqCst) {
+            return Err(s3_error!(BucketAlreadyOwnedByYou));
+        }
+        Ok(S3Response::new(CreateBucketOutput::default()))
+    }
+
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let overlooked = request.extensions.get::<Overlooked>().is_some();
         let input = request.input;
-        known(&input.bucket)?;
+        self.known(&input.bucket)?;
         let body = all_of(input.body, input.content_length).await?;
         let e_tag = Some(etag(&body));
         // Check and insert under one lock: the atomicity that the whole protocol rests on.
@@ -138,7 +159,7 @@ impl s3s::S3 for Bucket {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
-        known(&input.bucket)?;
+        self.known(&input.bucket)?;
         let stone = self.0.locked().get(&input.key).cloned();
         let stone = stone.ok_or_else(|| s3_error!(NoSuchKey, "The specified key does not exist."))?;
         let whole = stone.body.len() as u64;
@@ -164,9 +185,9 @@ impl s3s::S3 for Bucket {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
-        known(&input.bucket)?;
+        self.known(&input.bucket)?;
         let mut uploads = self.0.uploads.lock().expect("no handler panics");
-        let id = format!("upload-{}", uploads.len() + self.0.locked().len());
+        let id = format!("upload/{}", self.0.begun.fetch_add(1, Ordering::SeqCst));
         uploads.insert(id.clone(), Parts { metadata: input.metadata, ..Parts::default() });
         let (bucket, key, upload_id) = (Some(input.bucket), Some(input.key), Some(id));
         Ok(S3Response::new(CreateMultipartUploadOutput { bucket, key, upload_id, ..Default::default() }))
@@ -205,7 +226,7 @@ impl s3s::S3 for Bucket {
     }
 
     async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
-        known(&request.input.bucket)?;
+        self.known(&request.input.bucket)?;
         let stone = self.0.locked().get(&request.input.key).cloned();
         let stone = stone.ok_or_else(|| s3_error!(NoSuchKey, "The specified key does not exist."))?;
         Ok(S3Response::new(HeadObjectOutput {
@@ -217,13 +238,13 @@ impl s3s::S3 for Bucket {
     }
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
-        known(&request.input.bucket)?;
+        self.known(&request.input.bucket)?;
         self.0.remove(&request.input.key);
         Ok(S3Response::with_status(DeleteObjectOutput::default(), hyper::StatusCode::NO_CONTENT))
     }
 
     async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> S3Result<S3Response<DeleteObjectsOutput>> {
-        known(&request.input.bucket)?;
+        self.known(&request.input.bucket)?;
         let mut deleted = Vec::new();
         for object in request.input.delete.objects {
             self.0.remove(&object.key);
@@ -234,7 +255,7 @@ impl s3s::S3 for Bucket {
 
     async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        known(&input.bucket)?;
+        self.known(&input.bucket)?;
         let wanted = usize::try_from(input.max_keys.unwrap_or(1000)).unwrap_or(0);
         let mut page = page(&self.0, &input, wanted.min(self.0.page.load(Ordering::SeqCst)));
         // MinIO's manner: asked for one key, it says after the folder's own object that there is no more.

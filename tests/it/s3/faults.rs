@@ -5,7 +5,7 @@ use super::bucket::Overlooked;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -39,6 +39,8 @@ pub struct Seen {
     pub conditional: bool,
     /// The host it was meant for.
     pub host: String,
+    /// The access key it was signed with.
+    pub user: String,
     /// The session token it was signed with.
     pub token: Option<String>,
     /// Requests that came before this one.
@@ -52,6 +54,10 @@ pub struct Seen {
 pub enum Fault {
     /// Nothing.
     None,
+    /// It is refused when more than so many are under way, this one included; else it takes the time.
+    Crowd(usize, Duration),
+    /// It is refused with the wish to be left alone for so many seconds.
+    After(u64),
     /// It is refused with this status and S3 error code.
     Status(u16, &'static str),
     /// It is answered with this page instead of by the store.
@@ -79,12 +85,19 @@ pub struct Front {
     decide: Mutex<Decide>,
     seen: Mutex<Vec<Seen>>,
     count: AtomicUsize,
+    under_way: AtomicUsize,
 }
 
 impl Front {
     pub fn new(service: S3Service) -> Front {
         let decide: Decide = Box::new(|_| Fault::None);
-        Front { service, decide: Mutex::new(decide), seen: Mutex::default(), count: AtomicUsize::new(0) }
+        Front {
+            service,
+            decide: Mutex::new(decide),
+            seen: Mutex::default(),
+            count: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+        }
     }
 
     pub fn decide(&self, decide: impl FnMut(&Seen) -> Fault + Send + 'static) {
@@ -103,20 +116,28 @@ impl Front {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let mut seen = read(&request, self.count.fetch_add(1, Ordering::SeqCst));
         let fault = (self.decide.lock().expect("no decision panics"))(&seen);
-        let answer = self.answer(request, fault).await;
+        let crowd = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        let answer = self.answer(request, fault, crowd).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
         seen.status = answer.as_ref().map_or(0, |response| response.status().as_u16());
         self.seen.lock().expect("the log is only pushed to").push(seen);
         answer
     }
 
-    async fn answer(&self, request: Request<Incoming>, fault: Fault) -> Result<Response<Body>, HttpError> {
+    async fn answer(&self, request: Request<Incoming>, fault: Fault, crowd: usize) -> Result<Response<Body>, HttpError> {
         let mut request = request.map(Body::from);
         match fault {
             Fault::None => self.service.call(request).await,
-            Fault::Status(status, code) => {
-                drain(request).await;
-                let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>made up</Message></Error>");
-                Ok(page(status, "application/xml", body))
+            Fault::Status(status, code) => refuse(request, status, code).await,
+            Fault::Crowd(most, _) if crowd > most => refuse(request, 503, "SlowDown").await,
+            Fault::Crowd(_, time) => {
+                tokio::time::sleep(time).await;
+                self.service.call(request).await
+            }
+            Fault::After(seconds) => {
+                let mut answer = refuse(request, 503, "SlowDown").await?;
+                answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+                Ok(answer)
             }
             Fault::Page(status, body) => {
                 drain(request).await;
@@ -176,7 +197,15 @@ fn read(request: &Request<Incoming>, ordinal: usize) -> Seen {
     let key = if listing { prefix.replace("%2F", "/") } else { key.to_owned() };
     let header = |name: &str| Some(request.headers().get(name)?.to_str().expect("text").to_owned());
     let (host, token) = (header("host").unwrap_or_default(), header("x-amz-security-token"));
-    Seen { verb, key, conditional: request.headers().contains_key("if-none-match"), host, token, ordinal, status: 0 }
+    let user = header("authorization").and_then(|text| Some(text.split_once("Credential=")?.1.split('/').next()?.to_owned()));
+    let user = user.unwrap_or_default();
+    Seen { user, verb, key, conditional: request.headers().contains_key("if-none-match"), host, token, ordinal, status: 0 }
+}
+
+async fn refuse(request: Request<Body>, status: u16, code: &str) -> Result<Response<Body>, HttpError> {
+    drain(request).await;
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>made up</Message></Error>");
+    Ok(page(status, "application/xml", body))
 }
 
 /// A request must be read to its end before it is answered, or the client may see a reset instead of the answer.

@@ -26,6 +26,11 @@ pub const ACCESS_KEY: &str = "MADEUPACCESSKEY00";
 /// Its made-up secret key.
 pub const SECRET_KEY: &str = "made-up-secret-key";
 
+/// Another pair that the server knows.
+pub const OTHER_ACCESS_KEY: &str = "MADEUPACCESSKEY01";
+/// Its made-up secret key.
+pub const OTHER_SECRET_KEY: &str = "another-made-up-secret-key";
+
 /// A running server; it ends when this is dropped.
 pub struct S3 {
     address: SocketAddr,
@@ -40,7 +45,9 @@ impl S3 {
     pub fn start() -> S3 {
         let stored = Arc::new(Stored::default());
         let mut builder = S3ServiceBuilder::new(bucket::Bucket(Arc::clone(&stored)));
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let mut keys = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+        keys.register(OTHER_ACCESS_KEY.into(), OTHER_SECRET_KEY.into());
+        builder.set_auth(keys);
         builder.set_host(Hosts);
         let front = Arc::new(Front::new(builder.build()));
         let (end, ended) = oneshot::channel();
@@ -120,7 +127,6 @@ impl S3 {
         self.stored.put(key, bytes.into());
     }
 
-    /// Takes an object away behind everybody's back.
     /// What a program left beside an object.
     pub fn metadata(&self, key: &str, name: &str) -> Option<String> {
         self.stored.metadata(key, name)
@@ -136,6 +142,12 @@ impl S3 {
         self.stored.open_uploads()
     }
 
+    /// The bucket exists no longer, or not yet.
+    pub fn take_bucket_away(&self) {
+        self.stored.take_bucket_away();
+    }
+
+    /// Takes an object away behind everybody's back.
     pub fn remove(&self, key: &str) {
         self.stored.remove(key);
     }
