@@ -49,11 +49,11 @@ def main_process(container_id):
     return found[0]
 
 
-def memory_kib(pid):
-    """A process's resident memory, now and at most."""
+def memory_mib(pid):
+    """A process's resident memory in MiB: now, what of it is its own and no page of the program's file, and the most so far."""
     text = on_node(f"cat /proc/{pid}/status")
     fields = {line.split(":")[0]: line.split() for line in text.splitlines()}
-    return int(fields["VmRSS"][1]), int(fields["VmHWM"][1])
+    return [int(fields[name][1]) / 1024 for name in ("VmRSS", "RssAnon", "VmHWM")]
 
 
 def volume(name, claim_space, claim):
