@@ -16,7 +16,7 @@ mod terms;
 
 pub use outcome::Outcome;
 
-use self::pipeline::{Filler, stamp};
+use self::pipeline::{Filler, note_moved_times};
 use self::recorded::count_local_changes;
 use self::survey::{Survey, Surveyor};
 use self::terms::Terms;
@@ -31,7 +31,6 @@ use crate::seal::Unlocker;
 use crate::store::{Bucket, Fencing};
 use crate::telemetry::Progress;
 use crate::tree::Filter;
-use crate::vault::entry::Node;
 use crate::vault::error::VaultError;
 use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
 use crate::vault::log::Commit;
@@ -485,13 +484,7 @@ async fn fill(
     }
     index.finish(&survey.state)?;
     if !request.adopt && request.filter.is_all() {
-        // Only now, with all in place, do directories keep their change time: a push need not look at each again.
-        memory.revise_next_index(|indexed| {
-            if indexed.entry.node == Node::Directory {
-                indexed.stamp = local.volume.look(&indexed.entry.path)?.as_ref().map(stamp);
-            }
-            Ok(())
-        })?;
+        note_moved_times(memory, local)?;
     }
     Ok(placer.skipped())
 }

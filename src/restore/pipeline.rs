@@ -4,6 +4,7 @@
 use super::RestoreError;
 use super::survey::{Step, StepReader};
 use crate::disk::{PlacedFile, Placer, Volume};
+use crate::remote::session::{Local, Memory};
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::ContentId;
 use crate::telemetry::Progress;
@@ -286,8 +287,25 @@ impl Filler {
 }
 
 /// What the index remembers of a local entry.
-pub fn stamp(found: &Found) -> LocalStamp {
+fn stamp(found: &Found) -> LocalStamp {
     found.identity.stamp().into()
+}
+
+/// Only now, with all in place, do directories keep their change time, and files the one that a further name gave them: a
+/// push need not look at each again, and the next restore does not take it for a change made here.
+pub fn note_moved_times(memory: &Memory, local: &Local) -> Result<(), RestoreError> {
+    let noted = memory.revise_next_index(|indexed| {
+        let Indexed { entry, stamp: known, .. } = indexed;
+        let is_directory = entry.node == Node::Directory;
+        if is_directory || entry.extra.hard_link.is_some() {
+            let here = local.volume.look(&entry.path)?;
+            let recorded = (entry.node.size(), entry.attributes.mtime);
+            let as_placed = here.filter(|here| is_directory || (here.size, here.attributes.mtime) == recorded);
+            *known = as_placed.as_ref().map(stamp).or(*known);
+        }
+        Ok(())
+    });
+    Ok(noted?)
 }
 
 /// Notes which frames a file needs.

@@ -353,3 +353,20 @@ fn the_first_push_after_a_restore_looks_at_nothing_again() {
         assert_eq!((before.len(), index(target)), (1, before), "what is looked at again is noted in a new index: {target}");
     }
 }
+
+#[test]
+fn a_further_name_of_a_restored_file_is_no_change_made_there() {
+    let machine = Machine::local();
+    machine.write("first", b"content");
+    machine.push(&[]);
+    assert_eq!(machine.restore("standby", &[]).0, 0);
+    std::fs::hard_link(machine.at("volume/first"), machine.at("volume/second")).expect("a name");
+    machine.push(&[]);
+    assert_eq!(machine.restore("standby", &[]).0, 0);
+    assert_same(&machine, "standby");
+    machine.write("third", b"more");
+    machine.push(&[]);
+    let (code, said) = machine.restore("standby", &[]);
+    assert_eq!(code, 0, "{said}");
+    assert_same(&machine, "standby");
+}

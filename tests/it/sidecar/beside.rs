@@ -26,6 +26,10 @@ fn a_push_by_hand_is_made_by_the_sidecar_also_twice_at_once() {
     s3.heal();
     assert_eq!(machine.restore("seen", &[]).0, 0);
     assert_same(&machine, "seen");
+    for flag in ["-f", "--allow-deletes=0123456789abcdef"] {
+        let (code, said) = told(&machine.run(&[&args[..], &[flag]].concat()));
+        assert!(code == 2 && said.contains("would have no effect"), "a flag that the sidecar was not given: {code}: {said}");
+    }
 }
 
 #[test]
