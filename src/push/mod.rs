@@ -101,18 +101,18 @@ impl Pass {
 #[derive(Debug)]
 pub struct Pusher<'a> {
     request: &'a Push<'a>,
-    session: Option<sealed::Session>,
+    kept: sealed::Kept,
 }
 
 impl<'a> Pusher<'a> {
     /// Nothing is asked of the remote before the first pass.
     pub fn new(request: &'a Push<'a>) -> Pusher<'a> {
-        Pusher { request, session: None }
+        Pusher { request, kept: sealed::Kept::default() }
     }
 
     /// The epoch in which this process may write; `None` without the right to, and in the plain layout, which has none.
     pub fn epoch(&self) -> Option<u32> {
-        self.session.as_ref().and_then(sealed::Session::epoch)
+        self.kept.session.as_ref().and_then(sealed::Session::epoch)
     }
 
     /// One pass. After one that failed, the next begins by finding out anew what lies at the remote.
@@ -134,9 +134,10 @@ impl<'a> Pusher<'a> {
     }
 
     async fn push(&mut self, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
+        // On the heap: the stages' futures are large, and a thread's stack holds one for each caller above.
         match &self.request.unlocker {
-            Some(unlocker) => sealed::push(self.request, unlocker, &mut self.session, pass, stop).await,
-            None => plain::push(self.request, stop).await,
+            Some(unlocker) => Box::pin(sealed::push(self.request, unlocker, &mut self.kept, pass, stop)).await,
+            None => Box::pin(plain::push(self.request, stop)).await,
         }
     }
 }

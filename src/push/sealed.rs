@@ -20,6 +20,15 @@ use crate::vault::open::{Presence, open};
 use crate::vault::receipt::Receipt;
 use crate::vault::writer::{Base, Takeover, Writer};
 
+/// What is kept between passes.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The open vault, after a pass that succeeded.
+    pub session: Option<Session>,
+    /// Whether one ever did: to take over by force is one decision, not one for each pass.
+    wrote: bool,
+}
+
 /// What the passes of one process share.
 #[derive(Debug)]
 pub struct Session {
@@ -36,18 +45,21 @@ pub struct Session {
 pub async fn push(
     request: &Push<'_>,
     unlocker: &Unlocker,
-    kept: &mut Option<Session>,
+    kept: &mut Kept,
     pass: &Pass,
     stop: &Stop,
 ) -> Result<Outcome, PushError> {
-    let mut session = match kept.take() {
+    let mut session = match kept.session.take() {
         Some(session) => session,
-        None => match Session::open(request, unlocker, stop).await? {
+        None => match Box::pin(Session::open(request, unlocker, stop)).await? {
             Some(session) => session,
             None => return dry_first(request, stop),
         },
     };
-    let outcome = match session.pass(request, pass, stop).await {
+    if kept.wrote || request.takeover != Takeover::Force && !request.force {
+        session.memory.check_fence(session.head.as_ref())?;
+    }
+    let outcome = match Box::pin(session.pass(request, pass, stop)).await {
         Err(error) => {
             if let Some(epoch) = error.fenced_by() {
                 session.memory.note_fence(epoch)?;
@@ -59,7 +71,7 @@ pub async fn push(
     if std::mem::take(&mut session.new_vault) && !request.single_key {
         warn_of_single_key();
     }
-    *kept = Some(session);
+    *kept = Kept { session: Some(session), wrote: true };
     Ok(outcome)
 }
 
@@ -166,9 +178,6 @@ impl Session {
 
     /// The right to write. When the head moved while it was claimed, both sides moved.
     async fn take_writer(&mut self, request: &Push<'_>, stop: &Stop) -> Result<Writer, PushError> {
-        if request.takeover != Takeover::Force && !request.force {
-            self.memory.check_fence(self.head.as_ref())?;
-        }
         let head = self.head.take();
         let seen = head.as_ref().map_or(0, |head| head.seq);
         let (writer, expected) = self.memory.writer(head, request.takeover, &request.pod, stop).await?;

@@ -85,6 +85,7 @@ impl Sidecar<'_> {
             elapsed_ms: u64::try_from(clock::now().duration_since(began).as_millis()).unwrap_or(u64::MAX),
             message,
         };
+        let before = self.reports.commit();
         match result {
             Ok(outcome) => match outcome.ending() {
                 Ending::Complete => (farewell("complete", 0, outcome.commit, None), FinalPass::Complete),
@@ -97,11 +98,11 @@ impl Sidecar<'_> {
                 let message = "the grace period was over before everything was pushed: the state before stays in force. \
                                A longer terminationGracePeriodSeconds, or more frequent passes, leave more time"
                     .to_string();
-                (farewell("deadline", Kind::Unfinished.exit_code(), 0, Some(message)), FinalPass::Deadline)
+                (farewell("deadline", Kind::Unfinished.exit_code(), before, Some(message)), FinalPass::Deadline)
             }
             Err(error) => {
                 let report = Report::from(error);
-                (farewell("failed", report.kind.exit_code(), 0, Some(report.to_string())), FinalPass::Skipped)
+                (farewell("failed", report.kind.exit_code(), before, Some(report.to_string())), FinalPass::Skipped)
             }
         }
     }

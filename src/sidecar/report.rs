@@ -31,6 +31,8 @@ pub(super) struct Reports {
     place: String,
     /// When the last complete pass began, by the wall clock; 0 before the first one.
     complete_ms: u64,
+    /// The newest commit.
+    commit: u64,
     requests: Requests,
     failed: u64,
 }
@@ -43,6 +45,7 @@ impl Reports {
             heartbeat: around.heartbeat.clone(),
             place,
             complete_ms: 0,
+            commit: 0,
             requests: Requests::default(),
             failed: 0,
         }
@@ -51,6 +54,11 @@ impl Reports {
     /// When the last complete pass began: what changed later may not be at the remote.
     pub fn complete_ms(&self) -> u64 {
         self.complete_ms
+    }
+
+    /// The newest commit; 0 before the first pass that ended well.
+    pub fn commit(&self) -> u64 {
+        self.commit
     }
 
     /// Tells of a pass that began at `began_ms`. The answer is for those who asked for it.
@@ -91,6 +99,7 @@ impl Reports {
             outcome.say(&self.place);
         }
         self.failed = 0;
+        self.commit = outcome.commit;
         self.metrics.pass_ended(Direction::ToRemote, result, outcome.elapsed);
         self.metrics.set_deletes_held(outcome.held.map_or(0, |held| held.count));
         self.metrics.set_generation(outcome.commit);

@@ -72,6 +72,7 @@ fn what_does_not_fit_into_the_grace_leaves_the_state_before_and_is_counted() {
     assert_eq!((words["result"].as_str(), words["exitCode"].as_u64()), (Some("deadline"), Some(9)), "{words}");
     assert_eq!((words["unsyncedFiles"].as_u64(), words["unsyncedBytes"].as_u64()), (Some(1), Some(20 << 20)), "{words}");
     assert!(words["message"].as_str().expect("a text").contains("terminationGracePeriodSeconds"), "{words}");
+    assert_eq!(words["commit"], 2, "the state before");
     let elapsed = words["elapsedMs"].as_u64().expect("a number");
     assert!((1800..4000).contains(&elapsed), "{words}");
     s3.heal();

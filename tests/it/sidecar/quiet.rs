@@ -57,5 +57,7 @@ fn one_change_among_many_files_is_one_write() {
         let said = running.said();
         took.push(said.trim_end().rsplit("took=").next().expect("a time").to_string());
     }
+    // A debug build alone has more than half of it.
+    assert!(running.memory("VmRSS:") < 64 << 10, "{} KiB", running.memory("VmRSS:"));
     assert!(took.iter().all(|took| took.ends_with(" ms")), "a walk of everything takes longer: {took:?}");
 }

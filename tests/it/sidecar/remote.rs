@@ -111,7 +111,8 @@ fn a_sidecar_whose_vault_was_taken_over_stops_for_good() {
     other.set("HOSTNAME", "the-new-pod");
     // It would take the vault back after the shortest silence.
     let start = || machine.sidecar(&["--fsnotify", "--takeover-silence=100ms", "--health-failures=2", "--grace=3s"]);
-    let mut running = start();
+    let by_force = ["--fsnotify", "--takeover=force", "--health-failures=2", "--grace=3s"];
+    let mut running = machine.sidecar(&by_force);
     running.has_pushed(1);
     let claim = ["remote-to-local-sync", "-s", machine.path, "-d", "volume", "--claim", "--takeover=force"];
     let (code, said) = told(&other.run(&claim));
