@@ -11,7 +11,6 @@ use super::control::args::{Health, Interrupt};
 use super::hooks::HookArgs;
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
-
 use crate::store::Bandwidth;
 use crate::telemetry::LogFilter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
