@@ -106,7 +106,7 @@ fn options_of_s3_without_a_type_mean_s3() {
 #[test]
 fn each_wrong_value_is_named_with_a_way_out() {
     for (variable, value, expected) in [
-        ("REMOTE_TYPE", "sftp", "'sftp', which is not served"),
+        ("REMOTE_TYPE", "hdfs", "'hdfs', which is not served"),
         ("REMOTE_TYPE", "smb", "mount the share and use local"),
         ("REMOTE_TYPE", "s33", "did you mean s3? served: s3, local, memory, azureblob"),
         ("REMOTE_ENDPOINT", "ftp://x", "is not an http or https URL"),

@@ -59,7 +59,7 @@ fn a_remote_that_is_away_for_long_counts_unless_that_shall_be_ignored() {
         running.has_pushed(1);
     }
     for (s3, machine) in [(&s3, &strict), (&other, &mild)] {
-        s3.faults(|_| Fault::Status(503, "SlowDown"));
+        s3.faults(|_| Fault::DropBefore);
         machine.write("file", "waits");
     }
     for running in [&counts, &ignores] {
