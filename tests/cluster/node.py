@@ -4,7 +4,8 @@ import json
 from kube import RUN, apply, expect, get, is_ready, kubectl, namespace, until
 
 SPACE = f"{RUN}-node"
-FOLDER = f"/var/tmp/{RUN}"
+PLACE = "/var/tmp"
+FOLDER = f"{PLACE}/{RUN}"
 
 
 def prepare():
@@ -23,9 +24,9 @@ def prepare():
                 "image": "busybox:1.37",
                 "command": ["/bin/sleep", "2147483647"],
                 "securityContext": {"privileged": True},
-                "volumeMounts": [{"name": "folder", "mountPath": FOLDER}],
+                "volumeMounts": [{"name": "place", "mountPath": PLACE}],
             }],
-            "volumes": [{"name": "folder", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}}],
+            "volumes": [{"name": "place", "hostPath": {"path": PLACE, "type": "DirectoryOrCreate"}}],
         },
     }
     apply(SPACE, [pod])
@@ -80,6 +81,6 @@ def volume(name, claim_space, claim):
 
 def clear():
     """Removes what was made here."""
-    on_node(f"rm -rf {FOLDER}/*")
+    on_node(f"rm -rf {FOLDER}")
     kubectl("delete", "pv", "-l", f"volume-syncing-controller-tests={RUN}", "--wait=false")
     kubectl("delete", "namespace", SPACE, "--wait=false")

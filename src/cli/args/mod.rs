@@ -13,7 +13,6 @@ use super::control::args::{Health, Interrupt};
 use super::hooks::HookArgs;
 use crate::config::{At, WordError, parse_at, parse_boolean, parse_span};
 use crate::contract::env;
-
 use crate::store::Bandwidth;
 use crate::telemetry::LogFilter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -284,9 +283,7 @@ pub struct RemoteToLocalSync {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub adopt: bool,
-    /// Become the one writer of the remote path before restoring, as an init container does for its sidecar
-    ///
-    /// Where nothing lies there, a vault is made, so that the next Pod waits for what this one will write.
+    /// Become the one writer of the remote path before restoring, as an init container does; makes a vault where there is none
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub claim: bool,
