@@ -28,7 +28,6 @@ use crate::contract::remotes::First;
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
-use futures::stream::StreamExt;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{Buffer, BytesRange, ErrorKind, HttpTransporter, Metadata, Operator};
 use std::ops::Range;

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes that is not stuck.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Waits until the condition is true; tells how long that took.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
