@@ -85,6 +85,7 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
         patience: None,
         end: None,
     };
+    sidecar.metrics.insecure(request.bucket.is_insecure());
     sidecar.note_coverage();
     while sidecar.wait().await {
         let now = clock::now();
