@@ -1,6 +1,6 @@
 //! Writers that are overtaken or killed in the middle of a push: what they had is kept or cleaned up, never in between.
 
-use crate::machine::{Machine, assert_same, noise, picture, told};
+use crate::machine::{Machine, assert_same, noise, picture, told, until};
 use crate::s3::{Fault, S3, Seen, Verb};
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -16,12 +16,15 @@ struct Held {
 
 impl Held {
     fn push(machine: &Machine, s3: &S3, through: usize) -> Held {
-        let mut passed = 0;
-        Held::push_until(machine, s3, move |request| {
+        let (before, mut passed) = (packs(s3).len(), 0);
+        let held = Held::push_until(machine, s3, move |request| {
             let pack = matches!(request.verb, Verb::Put) && request.key.contains("/obj/");
             passed += usize::from(pack);
             (pack && passed > through).then_some(Fault::Status(503, "SlowDown"))
-        })
+        });
+        // Those that passed may still be on their way.
+        until("what passed is stored", || packs(s3).len() >= before + through);
+        held
     }
 
     /// A push that meets such faults until it is let go; it has come to that place when it is answered with "later".
