@@ -63,8 +63,18 @@ def ordinals(stage):
     names = ["db-0", "db-1"]
 
     def volumes(round_):
+        # The claims are made beforehand and name their volumes: a claim that is made while its volume is new may wait long
+        # for the controller to look again.
         for name in names:
-            node.volume(f"{stage.space}-{name}-{round_}", stage.space, f"data-{name}")
+            volume = f"{stage.space}-{name}-{round_}"
+            node.volume(volume, stage.space, f"data-{name}")
+            asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+            stage.apply([{
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": f"data-{name}"},
+                "spec": {"storageClassName": "", "volumeName": volume, **asked},
+            }])
 
     objects = stage.example("statefulset.yaml")
     workload(objects)["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] = ""
