@@ -52,7 +52,7 @@ fn probes_are_answered_in_fixed_words() {
     let (code, metrics) = get("/metrics");
     assert_eq!(code, 200);
     assert!(metrics.contains("vsc_syncs_total{") && metrics.ends_with("# EOF\n"), "{metrics}");
-    for secret in ["made-up", "example.org", "user", "403"] {
+    for secret in ["made-up", "example.org", "user", "said"] {
         assert!(!metrics.replace("User and system", "").contains(secret), "{metrics}");
     }
     sidecar.health.ended(Ended::Complete);
