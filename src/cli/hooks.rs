@@ -31,6 +31,12 @@ pub struct HookArgs {
 }
 
 impl HookArgs {
+    /// How long a push may say nothing: both hooks may run with nothing between them.
+    pub fn silence(&self) -> Duration {
+        let given = [&self.before_push, &self.after_push].into_iter().filter(|hook| !hook.trim().is_empty());
+        given.fold(Duration::ZERO, |sum, _| sum.saturating_add(self.hook_timeout))
+    }
+
     /// Checks them. Programs get the environment without what is for this program alone.
     pub fn check(&self, frame: &Frame) -> Result<Hooks, Report> {
         let ours = [env::REMOTE_PREFIX, env::ENCRYPTED_PREFIX, env::NEW_ENCRYPTED_PREFIX, env::HEARTBEAT_PREFIX];

@@ -1,8 +1,9 @@
 //! What is called around a push: when, with what, and what its failure means.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 fn machine() -> Machine {
     let mut machine = Machine::local();
@@ -119,4 +120,20 @@ fn urls_are_posted_to_and_their_status_decides() {
     let (code, text) = machine.push(&[]);
     assert!(code == 3 && text.contains("the before-push hook: it answered 503"), "{text}");
     assert!(answering.join().expect("answered")[1].contains(r#""result":"failed""#));
+}
+
+#[test]
+fn a_sidecar_is_well_while_a_hook_takes_its_time() {
+    let mut machine = Machine::local_in_memory();
+    machine.set("PATH", &std::env::var("PATH").expect("a PATH"));
+    machine.write("file", "content");
+    machine.set("BEFORE_PUSH", &shell("touch begun; for i in $(seq 1500); do test -e go && exit; sleep 0.02; done; exit 1"));
+    let running = machine.sidecar(&["--schedule", "@every 1h", "--health-stall=1ms", "--hook-timeout=50s"]);
+    until("the hook runs", || machine.at("begun").exists());
+    let began = Instant::now();
+    until("the hook takes longer than a silence may", || began.elapsed() > Duration::from_millis(100));
+    assert!(machine.health("stall").0, "{}", machine.health("stall").1);
+    assert_eq!(running.page("/healthz"), (200, "ok\n".into()));
+    std::fs::write(machine.at("go"), "").expect("a file");
+    running.has_pushed(1);
 }

@@ -51,7 +51,7 @@ pub struct Sidecar {
     /// Failures that do not count: unavailable, denied, or both with a comma between them
     #[arg(long, value_name = "CLASSES", default_value = "")]
     pub health_ignore: Ignored,
-    /// Unwell when the loop has said nothing for this long; 0: never
+    /// Unwell when the loop has said nothing for this long, beside the time that hooks may take; 0: never
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_span)]
     pub health_stall: Duration,
     /// The control socket [default: control.sock in the state directory, in /run/vsc, or in .vsc of the directory]
