@@ -129,12 +129,6 @@ impl Health {
         self.record().check(check, clock::now())
     }
 
-    /// Whether the sidecar should go on living: its passes succeed and its loop advances.
-    pub fn liveness(&self) -> Result<(), Unwell> {
-        let (record, now) = (self.record(), clock::now());
-        record.check(Check::Sync, now).and_then(|()| record.check(Check::Stall, now))
-    }
-
     /// The part of a status that is known here.
     pub fn status(&self) -> Status {
         self.record().status(clock::now())
@@ -219,6 +213,7 @@ impl Record {
             Check::Stall => Ok(()),
             Check::Ready if self.finished => Ok(()),
             Check::Ready => Err(Unwell::NotReady),
+            Check::Live => self.check(Check::Sync, now).and_then(|()| self.check(Check::Stall, now)),
         }
     }
 
@@ -296,6 +291,7 @@ mod tests {
             };
             assert_eq!(sync, row, "{passes} with {failures} and '{ignore}'");
             assert_eq!(record.check(Check::Ready, now).is_ok(), ready, "{passes}");
+            assert_eq!(record.check(Check::Live, now), record.check(Check::Sync, now), "{passes}");
         }
     }
 
@@ -307,6 +303,7 @@ mod tests {
         assert_eq!(record.check(Check::Stall, at(60)), Ok(()));
         let stalled = record.check(Check::Stall, at(61)).unwrap_err();
         assert_eq!(stalled.to_string(), "stall: nothing was heard of the loop for 61 s");
+        assert_eq!(record.check(Check::Live, at(61)), Err(stalled), "whoever asks whether it lives hears of it too");
         record.beat(at(61));
         assert_eq!(record.check(Check::Stall, at(121)), Ok(()));
         assert_eq!(record.check(Check::Stall, at(5)), Ok(()), "an instant before the last beat is not silence");
