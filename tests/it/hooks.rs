@@ -24,19 +24,25 @@ fn read(machine: &Machine, name: &str) -> String {
 fn programs_are_called_around_a_push_without_our_secrets() {
     let mut machine = machine();
     machine.set("GIVEN", "to the program");
-    machine.set("REMOTE_DESCRIPTION", "to us");
+    let secret = "made-up-and-ours";
+    let ours = ["REMOTE_DESCRIPTION", "RCLONE_CONFIG_PASS", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HEARTBEAT_URL"];
+    ours.iter().for_each(|name| machine.set(name, secret));
+    machine.set("AWS_REGION", "to the program too");
     machine.set("BEFORE_PUSH", &shell("env > before; date > volume/made-by-hook"));
-    machine.set("AFTER_PUSH", &shell("env > after; ls before; echo thawed"));
+    machine.set("AFTER_PUSH", &shell(&format!("env > after; ls before; echo thawed; : {secret}")));
     assert_eq!(machine.push(&["--dry-run"]).0, 0);
     assert_eq!(read(&machine, "before"), "", "a dry run calls nothing");
     let (code, text) = machine.push(&[]);
     assert!(code == 0 && text.contains("thawed"), "{text}");
     assert!(read(&machine, "before").contains("PUSH_HOOK=before-push"), "{}", read(&machine, "before"));
     let after = read(&machine, "after");
-    for expected in ["PUSH_HOOK=after-push\n", "PUSH_RESULT=complete\n", "PUSH_COMMIT=", "GIVEN=to the program\n"] {
+    for expected in
+        ["PUSH_HOOK=after-push\n", "PUSH_RESULT=complete\n", "PUSH_COMMIT=", "GIVEN=to the program\n", "AWS_REGION=to"]
+    {
         assert!(after.contains(expected), "{expected}: {after}");
     }
-    assert!(!after.contains("REMOTE_") && !after.contains(machine.key()), "{after}");
+    assert!(!after.contains("REMOTE_") && !after.contains(machine.key()) && !after.contains(secret), "{after}");
+    assert!(!after.contains("BEFORE_PUSH") && !after.contains("AWS_S"), "{after}");
     assert_eq!(machine.restore("restored", &[]).0, 0);
     assert!(machine.at("restored/made-by-hook").exists(), "the push saw what the hook did");
 }
