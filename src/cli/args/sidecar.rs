@@ -76,16 +76,17 @@ impl Sidecar {
 
 /// A duration, or minutes as the predecessor's `maxOneSyncPerMinutes` counts them.
 fn parse_minutes(text: &str) -> Result<Duration, WordError> {
-    match text.trim().parse::<u32>() {
-        Ok(minutes) => Ok(Duration::from_secs(60) * minutes),
-        Err(_) => parse_span(text),
-    }
+    parse_span_or_number(text, Duration::from_secs(60))
 }
 
 /// A duration, or seconds as Kubernetes counts them.
 fn parse_seconds(text: &str) -> Result<Duration, WordError> {
+    parse_span_or_number(text, Duration::from_secs(1))
+}
+
+fn parse_span_or_number(text: &str, unit: Duration) -> Result<Duration, WordError> {
     match text.trim().parse::<u32>() {
-        Ok(seconds) => Ok(Duration::from_secs(1) * seconds),
+        Ok(number) => Ok(unit * number),
         Err(_) => parse_span(text),
     }
 }
