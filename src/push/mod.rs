@@ -137,7 +137,7 @@ impl<'a> Pusher<'a> {
         // On the heap: the stages' futures are large, and a thread's stack holds one for each caller above.
         match &self.request.unlocker {
             Some(unlocker) => Box::pin(sealed::push(self.request, unlocker, &mut self.kept, pass, stop)).await,
-            None => Box::pin(plain::push(self.request, stop)).await,
+            None => Box::pin(plain::push(self.request, pass.last, stop)).await,
         }
     }
 }
