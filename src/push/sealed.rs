@@ -161,7 +161,7 @@ impl Session {
             DeleteSet { of: base.state.files + base.state.dirs, ..report.deletes },
             report.completeness,
             request.delete,
-            request.allow_deletes,
+            pass.allow_deletes.or(request.allow_deletes),
             request.force,
         );
         let bytes_new = packed.bytes_new;

@@ -9,7 +9,7 @@ mod steps;
 
 use self::compare::{Compared, Comparison, Journal};
 use self::send::{Sender, Sent};
-use super::{Held, Outcome, Push, PushError};
+use super::{Held, Outcome, Pass, Push, PushError};
 use crate::disk::{Scan, ScanOptions, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
@@ -39,17 +39,17 @@ const SENDING_NEXT: &str = "sending.next";
 
 /// As whom a pass writes.
 #[derive(Debug, Clone, Copy)]
-struct Turn {
+struct Turn<'a> {
     /// Its claim.
     epoch: u64,
-    /// It is the last one of this process.
-    last: bool,
+    /// What it is asked for.
+    pass: &'a Pass,
 }
 
 /// Pushes once.
-pub async fn push(request: &Push<'_>, last: bool, stop: &Stop) -> Result<Outcome, PushError> {
+pub async fn push(request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
     let (log, mut memory, listing, epoch) = begin(request, stop).await?;
-    let turn = Turn { epoch, last };
+    let turn = Turn { epoch, pass };
     if !request.dry_run {
         give_up_uploads(request, &memory, stop).await?;
     }
@@ -141,7 +141,7 @@ async fn push_changes(
     log: &Log,
     memory: &mut PlainMemory,
     listing: Option<Listing>,
-    turn: Turn,
+    turn: Turn<'_>,
     stop: &Stop,
 ) -> Result<Outcome, PushError> {
     prepare_index(request, log, memory, stop).await?;
@@ -159,7 +159,7 @@ async fn push_changes(
         DeleteSet { of: entries_of(log).max(compared.deletes.count), ..compared.deletes },
         compared.completeness,
         request.delete,
-        request.allow_deletes,
+        turn.pass.allow_deletes.or(request.allow_deletes),
         request.force,
     );
     let mut outcome = Outcome {
@@ -333,18 +333,18 @@ async fn finish(
     request: &Push<'_>,
     log: &Log,
     memory: &mut PlainMemory,
-    turn: Turn,
+    turn: Turn<'_>,
     unwanted: Unwanted,
     outcome: &mut Outcome,
     stop: &Stop,
 ) -> Result<(), PushError> {
     let head = log.head.as_ref().map(|head| &head.header);
-    let releases = turn.last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
+    let releases = turn.pass.last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
     let publishes = outcome.published || releases;
     let seq = if publishes { log.seq() + 1 } else { log.seq() };
     let id = if publishes { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
     let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch: turn.epoch };
-    let mut next = Header { epoch: turn.epoch, released: turn.last, ..Header::new(seq, &id, &request.pod) };
+    let mut next = Header { epoch: turn.epoch, released: turn.pass.last, ..Header::new(seq, &id, &request.pod) };
     next.base = head.and_then(|head| head.base.clone());
     outcome.commit = seq;
     if !unwanted.steps {
