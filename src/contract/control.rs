@@ -62,6 +62,8 @@ pub enum Check {
     Stall,
     /// A first pass has finished.
     Ready,
+    /// Passes succeed and the loop advances: what a restart may cure.
+    Live,
 }
 
 impl Check {
@@ -71,6 +73,7 @@ impl Check {
             Check::Sync => "sync",
             Check::Stall => "stall",
             Check::Ready => "ready",
+            Check::Live => "live",
         }
     }
 }
@@ -285,6 +288,7 @@ mod tests {
             Request::Health { check: Check::Sync },
             Request::Health { check: Check::Stall },
             Request::Health { check: Check::Ready },
+            Request::Health { check: Check::Live },
             Request::Interrupt { wait: true },
             Request::Interrupt { wait: false },
             Request::Pass { allow_deletes: None },
@@ -317,7 +321,7 @@ mod tests {
         for result in PassResult::ALL {
             assert_eq!(serde_json::to_value(result).unwrap(), result.word());
         }
-        for check in [Check::Sync, Check::Stall, Check::Ready] {
+        for check in [Check::Sync, Check::Stall, Check::Ready, Check::Live] {
             assert_eq!(serde_json::to_value(check).unwrap(), check.word());
         }
     }

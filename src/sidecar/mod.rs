@@ -94,9 +94,9 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
             sidecar.pass().await;
         }
     }
-    let drained = sidecar.drain().await;
-    drained.farewell.write(&rhythm.termination_log);
-    Ok(drained.farewell.exit_code)
+    let farewell = sidecar.drain().await;
+    farewell.write(&rhythm.termination_log);
+    Ok(farewell.exit_code)
 }
 
 /// Listens to the volume, if its changes can be heard at all.
