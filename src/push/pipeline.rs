@@ -233,6 +233,10 @@ pub struct Packer {
 pub struct Packed {
     /// The changes.
     pub spool: ChangeReader,
+    /// How many they are.
+    pub changes: u64,
+    /// Their length.
+    pub change_bytes: u64,
     /// Data that the commit carries itself.
     pub inline: Option<Pack>,
     /// The next unused counter.
@@ -426,6 +430,8 @@ impl Packer {
             self.spool.push(&captured)?;
         }
         let inline = (!self.open.is_empty()).then_some(self.open);
-        Ok(Packed { spool: self.spool.read()?, inline, counter: self.identity.counter, bytes_new: self.bytes_new })
+        let (changes, change_bytes) = (self.spool.changes(), self.spool.bytes());
+        let (spool, counter) = (self.spool.read()?, self.identity.counter);
+        Ok(Packed { spool, changes, change_bytes, inline, counter, bytes_new: self.bytes_new })
     }
 }

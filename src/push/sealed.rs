@@ -321,7 +321,7 @@ async fn assemble(
     let (outbox, uploads) = Outbox::new();
     let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
     let dry = writer.is_none();
-    let (index, next) = if extent.goes_beside(memory) {
+    let (index, next) = if extent.goes_beside(memory, &packed) {
         (extent.known(memory)?, NextIndex::Beside(before))
     } else {
         let header = IndexHeader { vault_id: memory.vault.id, seq: identity.commit.a, hash: [0; 32], inline_base: 0 };

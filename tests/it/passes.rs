@@ -1,5 +1,7 @@
 //! Passes that look only at what may have changed: whatever happened, the vault ends with the volume's state.
 
+mod index;
+
 use crate::machine::{Machine, assert_same, noise};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
