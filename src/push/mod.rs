@@ -17,6 +17,7 @@ mod outcome;
 mod pending;
 mod pipeline;
 mod plain;
+mod publish;
 mod rescue;
 mod say;
 mod sealed;
