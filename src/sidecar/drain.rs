@@ -44,7 +44,7 @@ impl Sidecar<'_> {
         loop {
             let dirty = self.all_changes();
             let began_ms = clock::wall_ms();
-            let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true }).await;
+            let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true, allow_deletes: None }).await;
             self.trigger.end(report::end_of(&result), clock::now());
             self.reports.pass(self.request, &result, began_ms);
             self.hear(clock::now());
