@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_push_by_hand_is_made_by_the_sidecar_also_twice_at_once() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--schedule", "@every 1h"]);
-    running.has_pushed(1);
+    let (s3, machine, _running) = super::begun(&["--schedule", "@every 1h"]);
     machine.write("by/hand", "1");
     let args = ["sync-to-remote", "-s", "volume", "-d", machine.path];
     s3.faults(|seen| if stores(seen) { Fault::Stall(Duration::from_millis(300)) } else { Fault::None });
@@ -56,10 +53,7 @@ fn deletions_that_a_sidecar_holds_are_released_beside_it() {
 
 #[test]
 fn whoever_asked_is_told_that_the_sidecar_died() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--schedule", "@every 1h"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--schedule", "@every 1h"]);
     machine.write("by/hand", "1");
     let reached = Arc::new(AtomicBool::new(false));
     let reaching = Arc::clone(&reached);
@@ -82,10 +76,7 @@ fn whoever_asked_is_told_that_the_sidecar_died() {
 
 #[test]
 fn a_sidecar_that_stands_still_is_unwell() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify"]);
-    running.has_pushed(1);
+    let (_s3, machine, mut running) = super::begun(&["--fsnotify"]);
     assert!(machine.health("stall").0);
     running.signal(Signal::STOP);
     let began = Instant::now();

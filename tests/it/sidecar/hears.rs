@@ -2,7 +2,6 @@
 
 use crate::machine::{Machine, Running, assert_same, noise, until};
 use crate::passes::disturb;
-use crate::s3::S3;
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,10 +13,7 @@ const PASS: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_change_is_stored_soon_after_it_was_made() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--fsnotify", "--debounce=100ms"]);
-    running.has_pushed(1);
+    let (s3, machine, running) = super::begun(&["--fsnotify", "--debounce=100ms"]);
     for round in 0..5 {
         let before = super::commits(&s3);
         machine.write("dir/file", format!("round {round}"));
