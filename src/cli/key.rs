@@ -156,7 +156,8 @@ pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
     }
     remove_slot(&vault, &args.slot, &frame.stop).await?;
     tracing::warn!(
-        "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read"
+        "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read, \
+         also what is pushed from now on"
     );
     let mut out = stdout();
     out.line(format_args!("removed slot {}; left: {remaining}", args.slot))?;
