@@ -46,12 +46,21 @@ struct Shared {
 }
 
 /// A connection in use; it is kept for the next only when an operation ended well.
-struct Line<'a> {
+struct Connection<'a> {
     ftp: AsyncRustlsFtpStream,
     _slot: SemaphorePermit<'a>,
 }
 
+/// One line of a listing.
+#[derive(Debug)]
+enum Line {
+    Child(Found),
+    /// The folder itself, the one above it, or a total.
+    NoChild,
+}
+
 /// What a listing says of a name.
+#[derive(Debug)]
 struct Found {
     name: String,
     size: u64,
@@ -79,7 +88,7 @@ impl Ftp {
         join(&self.shared.config.prefix, key)
     }
 
-    async fn line(&self, asked: &Asked) -> Result<Line<'_>, StoreError> {
+    async fn connection(&self, asked: &Asked) -> Result<Connection<'_>, StoreError> {
         let closed = |_| StoreError::unavailable(asked, "the connections are closed", false);
         let slot = self.shared.slots.acquire().await.map_err(closed)?;
         let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -91,7 +100,7 @@ impl Ftp {
                 made.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?
             }
         };
-        Ok(Line { ftp, _slot: slot })
+        Ok(Connection { ftp, _slot: slot })
     }
 
     async fn connect(&self) -> Result<AsyncRustlsFtpStream, FtpError> {
@@ -127,7 +136,7 @@ impl Ftp {
         bytes: u64,
         work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<T, FtpError>,
     ) -> Result<T, StoreError> {
-        let mut line = self.line(asked).await?;
+        let mut line = self.connection(asked).await?;
         let longest = self.shared.patience.for_upload(bytes);
         let Some(outcome) = within(longest, work(&mut line.ftp)).await else {
             return Err(StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true));
@@ -199,7 +208,10 @@ impl Ftp {
         let path = self.path(&asked.key);
         let told = self.run(asked, 0, async |ftp| ftp.mlst(Some(&path)).await).await;
         let found = match told {
-            Ok(line) => ListParser::parse_mlst(line.trim()).ok().map(|file| found(&file)),
+            Ok(line) => {
+                let facts = line.split(' ').next().and_then(facts_of);
+                Some(facts.ok_or_else(|| StoreError::unavailable(asked, "the answer cannot be read", true))?)
+            }
             // Absent, forbidden, or a command that the server does not know.
             Err(StoreError::Denied { .. } | StoreError::NotSupported { .. }) => self.look(asked).await?,
             Err(error) => return Err(error),
@@ -227,7 +239,7 @@ impl Ftp {
         }
         let wanted = range.end.min(length) - range.start;
         let path = self.path(&asked.key);
-        let mut line = self.line(asked).await?;
+        let mut line = self.connection(asked).await?;
         let longest = self.shared.patience.for_upload(wanted);
         let to_end = range.end >= length;
         let outcome = within(longest, retrieve(&mut line.ftp, &path, range.start, wanted, to_end)).await;
@@ -320,17 +332,15 @@ fn tls(config: &ServedConfig) -> Result<TlsConnector, StoreError> {
 /// A folder's children, without the folder itself and what is under way.
 async fn list(ftp: &mut AsyncRustlsFtpStream, folder: &str) -> Result<Vec<Found>, FtpError> {
     let path = Some(folder).filter(|folder| !folder.is_empty());
-    let (lines, parse): (_, fn(&str) -> Option<File>) = match ftp.mlsd(path).await {
-        Ok(lines) => (lines, |line| ListParser::parse_mlsd(line).ok()),
-        Err(FtpError::UnexpectedResponse(answer)) if is_unknown_command(answer.status) => {
-            (ftp.list(path).await?, |line| ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok())
-        }
+    let (lines, parse): (_, fn(&str) -> Option<Line>) = match ftp.mlsd(path).await {
+        Ok(lines) => (lines, machine_line),
+        Err(FtpError::UnexpectedResponse(answer)) if is_unknown_command(answer.status) => (ftp.list(path).await?, human_line),
         Err(error) => return Err(error),
     };
     let mut all = Vec::new();
-    for line in lines.iter().filter(|line| !is_no_child(line)) {
+    for line in &lines {
         // A name that is not understood must not be missing from the listing without a word.
-        let found = found(&parse(line).ok_or(FtpError::BadResponse)?);
+        let Line::Child(found) = parse(line).ok_or(FtpError::BadResponse)? else { continue };
         if !found.name.starts_with(TEMPORARY) && !matches!(found.name.as_str(), "." | "..") {
             all.push(found);
         }
@@ -338,9 +348,28 @@ async fn list(ftp: &mut AsyncRustlsFtpStream, folder: &str) -> Result<Vec<Found>
     Ok(all)
 }
 
-fn is_no_child(line: &str) -> bool {
-    let lower = line.to_ascii_lowercase();
-    lower.trim().is_empty() || lower.starts_with("total ") || lower.contains("type=cdir;") || lower.contains("type=pdir;")
+/// A line for programs: facts, a space, and the name with whatever is in it.
+fn machine_line(line: &str) -> Option<Line> {
+    let (facts, name) = line.split_once(' ').filter(|(_, name)| !name.is_empty())?;
+    let is = |fact: &str, other: &str| fact.eq_ignore_ascii_case(other);
+    if facts.split(';').any(|fact| is(fact, "type=cdir") || is(fact, "type=pdir")) {
+        return Some(Line::NoChild);
+    }
+    Some(Line::Child(Found { name: name.to_owned(), ..facts_of(facts)? }))
+}
+
+/// The library would look for facts in the name too, so it is not shown any.
+fn facts_of(facts: &str) -> Option<Found> {
+    ListParser::parse_mlsd(facts).ok().map(|file| found(&file))
+}
+
+/// A line for people, as Unix or DOS writes it.
+fn human_line(line: &str) -> Option<Line> {
+    if line.trim().is_empty() || line.to_ascii_lowercase().starts_with("total ") {
+        return Some(Line::NoChild);
+    }
+    let file = ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok()?;
+    Some(Line::Child(found(&file)))
 }
 
 fn found(file: &File) -> Found {
@@ -454,3 +483,6 @@ fn judge(asked: &Asked, error: &FtpError) -> StoreError {
         _ => StoreError::usage(format!("{asked}: {text}"), "the server refused the request itself: check the remote's options"),
     }
 }
+
+#[cfg(test)]
+mod tests;
