@@ -84,3 +84,53 @@ async fn an_answer_that_cannot_be_read_is_no_absence() {
     let ftp = server(|_, command| greeting(command).unwrap_or_else(|| told("type=file;size=3")));
     assert_eq!(ftp.size(&asked(Act::Head)).await.expect("a file"), Some(3));
 }
+
+/// A server tells one connection after the other that it was idle for too long; or it went away meanwhile.
+#[tokio::test]
+async fn connections_that_a_server_ended_cost_one_try_together() {
+    // One that is read on answers all it is asked so.
+    for farewell in ["421 you were idle for too long", "nonsense"] {
+        let (together, is_over) = (std::sync::Barrier::new(3), std::sync::atomic::AtomicBool::new(false));
+        let is_over = Arc::new(is_over);
+        let heard = Arc::clone(&is_over);
+        let ftp = server(move |number, command| match greeting(command) {
+            Some(greeting) => greeting,
+            None if number < 3 && heard.load(std::sync::atomic::Ordering::SeqCst) => farewell.into(),
+            None => {
+                if number < 3 {
+                    together.wait();
+                }
+                told("type=file;size=3")
+            }
+        });
+        let asked = asked(Act::Head);
+        let (one, two, three) = futures::join!(ftp.size(&asked), ftp.size(&asked), ftp.size(&asked));
+        assert!(one.is_ok() && two.is_ok() && three.is_ok());
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        let error = ftp.size(&asked).await.expect_err("the connection is over");
+        assert!(error.is_temporary(), "{error}");
+        assert_eq!(ftp.size(&asked).await.expect("by a new connection"), Some(3), "after {farewell}");
+    }
+}
+
+/// What a refusal leaves is a connection that goes on.
+#[tokio::test]
+async fn a_refusal_costs_no_connection() {
+    let ftp = server(|number, command| match (number, command.split(' ').next()) {
+        (0, Some("")) => "220 hello".into(),
+        (0, Some("MLST")) => "550 nobody knows".into(),
+        (0, Some("DELE")) => "250 gone".into(),
+        _ => "500 another connection".into(),
+    });
+    let path = ftp.path("x");
+    let refused = ftp.run(&asked(Act::Head), 0, async |ftp| ftp.mlst(Some(&path)).await).await;
+    assert!(matches!(refused, Err(StoreError::Denied { .. })), "{refused:?}");
+    ftp.delete(&asked(Act::Delete)).await.expect("by the same connection");
+}
+
+#[tokio::test]
+async fn a_server_with_too_many_connections_asks_for_patience() {
+    let ftp = server(|_, _| "421 there are too many of you".into());
+    let error = ftp.size(&asked(Act::Head)).await.expect_err("no connection");
+    assert!(error.is_temporary() && error.is_busy(), "{error}");
+}

@@ -4,6 +4,9 @@
 //! Paths are relative to the folder in which a log-in ends, as in rclone. An object is sent under a hidden name and then
 //! renamed: a crash before that leaves a hidden file that no list shows; after it, the object.
 
+mod judge;
+
+use self::judge::{is_unknown_command, judge};
 use super::bandwidth::Shaper;
 use super::client::Trust;
 use super::config::{ServedConfig, check_prefix, join};
@@ -45,10 +48,17 @@ struct Shared {
     idle: Mutex<Vec<AsyncRustlsFtpStream>>,
 }
 
-/// A connection in use; it is kept for the next only when an operation ended well.
+/// A connection in use.
 struct Connection<'a> {
     ftp: AsyncRustlsFtpStream,
     _slot: SemaphorePermit<'a>,
+}
+
+/// What becomes of a connection whose operation succeeded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoesOn,
+    IsGivenUp,
 }
 
 /// One line of a listing.
@@ -129,23 +139,41 @@ impl Ftp {
         Ok(ftp)
     }
 
-    /// Runs one operation on a connection, and keeps the connection when the operation did not fail.
+    /// Runs one operation on a connection, which goes on after it.
     async fn run<T>(
         &self,
         asked: &Asked,
         bytes: u64,
         work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<T, FtpError>,
     ) -> Result<T, StoreError> {
-        let mut line = self.connection(asked).await?;
+        self.run_then(asked, bytes, async |ftp| work(ftp).await.map(|done| (done, After::GoesOn))).await
+    }
+
+    async fn run_then<T>(
+        &self,
+        asked: &Asked,
+        bytes: u64,
+        work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<(T, After), FtpError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection(asked).await?;
         let longest = self.shared.patience.for_upload(bytes);
-        let Some(outcome) = within(longest, work(&mut line.ftp)).await else {
-            return Err(StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true));
+        let outcome = within(longest, work(&mut connection.ftp)).await;
+        let goes_on = match &outcome {
+            Some(Ok((_, after))) => *after == After::GoesOn,
+            // After a refusal the connection goes on; 421 says that the server ends it.
+            Some(Err(FtpError::UnexpectedResponse(answer))) => answer.status != Status::NotAvailable,
+            _ => false,
         };
-        // After a refusal the connection goes on; after anything else nobody knows.
-        if matches!(&outcome, Ok(_) | Err(FtpError::UnexpectedResponse(_))) {
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if goes_on {
+            idle.push(connection.ftp);
+        } else if !matches!(outcome, Some(Ok(_))) {
+            // Whatever ended this connection has most likely ended those too that wait for longer.
+            idle.clear();
         }
-        outcome.map_err(|error| self.judged(asked, &error))
+        drop(idle);
+        let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
+        outcome.ok_or_else(late)?.map(|(done, _)| done).map_err(|error| self.judged(asked, &error))
     }
 
     fn judged(&self, asked: &Asked, error: &FtpError) -> StoreError {
@@ -239,19 +267,17 @@ impl Ftp {
         }
         let wanted = range.end.min(length) - range.start;
         let path = self.path(&asked.key);
-        let mut line = self.connection(asked).await?;
-        let longest = self.shared.patience.for_upload(wanted);
         let to_end = range.end >= length;
-        let outcome = within(longest, retrieve(&mut line.ftp, &path, range.start, wanted, to_end)).await;
-        let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
-        let body = outcome.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?;
+        // Before the end the server still sends: that connection is given up.
+        let after = if to_end { After::GoesOn } else { After::IsGivenUp };
+        let retrieved = self.run_then(asked, wanted, async |ftp| {
+            let body = retrieve(ftp, &path, range.start, wanted, to_end).await?;
+            Ok((body, after))
+        });
+        let body = retrieved.await?;
         self.shared.shaper.down(body.len()).await;
         if body.len() as u64 != wanted {
             return Err(StoreError::unavailable(asked, format!("the answer broke off after {} bytes", body.len()), true));
-        }
-        if to_end {
-            // Otherwise the server still sends: that connection is given up.
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
         }
         Ok(Bytes::from(body))
     }
@@ -437,51 +463,6 @@ fn is_refusal(error: &FtpError) -> bool {
     let FtpError::UnexpectedResponse(answer) = error else { return false };
     // 521 is "exists already" for some.
     matches!(answer.status, Status::FileUnavailable | Status::BadFilename | Status::Unknown)
-}
-
-fn is_unknown_command(status: Status) -> bool {
-    matches!(status, Status::BadCommand | Status::NotImplemented | Status::NotImplementedParameter)
-}
-
-fn judge(asked: &Asked, error: &FtpError) -> StoreError {
-    let boxed = Box::new(asked.clone());
-    let reach = "check host, port and the network, and that the server is up";
-    let answer = match error {
-        FtpError::UnexpectedResponse(answer) => answer,
-        FtpError::ConnectionError(lost) => return StoreError::unavailable(asked, lost.to_string(), true).hinted(reach),
-        FtpError::SecureError(lost) => {
-            let hint =
-                "check that the server offers TLS that way (explicit_tls, tls); give a private certificate authority by file";
-            return StoreError::unavailable(asked, lost.clone(), false).hinted(hint);
-        }
-        _ => return StoreError::unavailable(asked, "the answer cannot be read", true).hinted(reach),
-    };
-    let words: String = String::from_utf8_lossy(&answer.body).chars().filter(|letter| !letter.is_control()).take(200).collect();
-    let text = format!("the server answered {words}");
-    match answer.status {
-        Status::NotAvailable
-        | Status::CannotOpenDataConnection
-        | Status::TransferAborted
-        | Status::RequestFileActionIgnored
-        | Status::ActionAborted => {
-            StoreError::unavailable(asked, text, true).of_busy(true).hinted("the server asks for patience: try again later")
-        }
-        Status::RequestedActionNotTaken | Status::ExceededStorage => {
-            StoreError::unavailable(asked, text, false).hinted("make room at the server, or raise the quota")
-        }
-        status if is_unknown_command(status) => StoreError::NotSupported { asked: boxed, answer: text },
-        Status::NotLoggedIn
-        | Status::InvalidCredentials
-        | Status::StoringNeedAccount
-        // Some servers say so of a path that does not exist.
-        | Status::BadArguments
-        | Status::FileUnavailable
-        | Status::BadFilename => {
-            let hint = "check user and password, and what the user may do there";
-            StoreError::Denied { asked: boxed, answer: text, hint: hint.into() }
-        }
-        _ => StoreError::usage(format!("{asked}: {text}"), "the server refused the request itself: check the remote's options"),
-    }
 }
 
 #[cfg(test)]
