@@ -11,7 +11,7 @@ use super::bandwidth::Shaper;
 use super::client::Trust;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
-use super::http::within;
+use super::http::{check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Listed, Patience};
@@ -266,6 +266,7 @@ impl Ftp {
             return Err(StoreError::Outside(Box::new(asked.clone())));
         }
         let wanted = range.end.min(length) - range.start;
+        check_length(asked, wanted)?;
         let path = self.path(&asked.key);
         let to_end = range.end >= length;
         // Before the end the server still sends: that connection is given up.

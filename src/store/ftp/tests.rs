@@ -134,3 +134,11 @@ async fn a_server_with_too_many_connections_asks_for_patience() {
     let error = ftp.size(&asked(Act::Head)).await.expect_err("no connection");
     assert!(error.is_temporary() && error.is_busy(), "{error}");
 }
+
+#[tokio::test]
+async fn no_more_is_read_than_memory_is_meant_for() {
+    let size = super::super::http::ANSWER_BYTES + 1;
+    let ftp = server(move |_, command| greeting(command).unwrap_or_else(|| told(&format!("type=file;size={size}"))));
+    let error = ftp.get(&asked(Act::Get), None).await.expect_err("too much");
+    assert!(!error.is_temporary() && error.to_string().contains("the answer is longer than"), "{error}");
+}

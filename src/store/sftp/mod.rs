@@ -20,7 +20,7 @@ use self::login::{Login, Witness, address};
 use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
-use super::http::within;
+use super::http::{ANSWER_BYTES, check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed, Patience};
@@ -288,14 +288,18 @@ impl Sftp {
     pub(super) async fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {
         let path = self.path(&asked.key);
         let longest = range.map_or(super::limits::OBJECT_CAP_BYTES, |range| range.end - range.start);
+        let part = |size: u64| {
+            let start = range.map_or(0, |range| range.start);
+            (start, range.map_or(size, |range| range.end.min(size)).saturating_sub(start))
+        };
         let outcome = self.run(asked, longest, async |line| {
             let (handle, before) = line.open(&path).await?;
             let read = async {
-                if before.what != What::File || range.is_some_and(|range| range.start >= before.size) {
+                let (start, wanted) = part(before.size);
+                if before.what != What::File || !(1..=ANSWER_BYTES).contains(&wanted) {
                     return Ok((Vec::new(), before.clone()));
                 }
-                let range = range.cloned().unwrap_or(0..before.size);
-                let body = line.read(&handle, range.start, range.end.min(before.size) - range.start).await?;
+                let body = line.read(&handle, start, wanted).await?;
                 Ok((body, line.state(&handle).await?))
             };
             let read = read.await;
@@ -309,8 +313,9 @@ impl Sftp {
         if range.is_some_and(|range| range.start >= before.size) {
             return Err(StoreError::Outside(Box::new(asked.clone())));
         }
+        let (_, wanted) = part(before.size);
+        check_length(asked, wanted)?;
         self.shared.shaper.down(body.len()).await;
-        let wanted = range.map_or(before.size, |range| range.end.min(before.size) - range.start);
         if body.len() as u64 != wanted || mark(&before) != mark(&after) {
             return Err(StoreError::unavailable(asked, "the object changed while it was read", true));
         }

@@ -278,6 +278,11 @@ async fn ranges_and_absences_are_those_of_a_bucket() {
         .expect("a file");
     let names: Vec<String> = bucket.list(&stop, "a").await.expect("a list").into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["empty", "link", "x", "\u{fffd}"]);
+    let huge = std::fs::File::create(server.at("files/p/huge")).expect("a file");
+    huge.set_len(1 << 30).expect("a file that takes no room");
+    assert_eq!(bucket.get(&stop, "huge", Some(1_000_000_000..1_000_000_002)).await.expect("a part"), [0, 0].as_slice());
+    let error = bucket.get(&stop, "huge", None).await.expect_err("more than fits into memory").to_string();
+    assert!(error.contains("the answer is longer than"), "{error}");
     bucket.delete(&stop, "a/x").await.expect("deleted");
     assert_eq!(bucket.size(&stop, "a/x").await.expect("an answer"), None);
 }
