@@ -29,9 +29,8 @@ use crate::tree::Timestamp;
 use bytes::Bytes;
 use russh_sftp::protocol::StatusCode;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A server works off the requests of a session one after the other: several share the waits for its disk.
@@ -40,8 +39,8 @@ const LINES: usize = 4;
 const PER_LINE: usize = 4;
 /// A connection and a log-in that take longer go to a server that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Hidden files of this age are left over: no write takes as long.
-const LEFTOVER_AGE_S: u32 = 24 * 3600;
+/// Hidden files of this age are left over, and are looked for this often: no write takes as long.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A folder of an SFTP server.
 #[derive(Clone)]
@@ -59,7 +58,8 @@ struct Shared {
     lines: Mutex<Vec<Arc<Line>>>,
     /// One connection is made at a time: servers turn away who knocks too often at once.
     dialing: Semaphore,
-    swept: AtomicBool,
+    /// When leftovers were last looked for.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// A line in use. Dropped in the midst of an operation, it leaves files open at the server: nobody uses that line again.
@@ -90,7 +90,7 @@ impl Sftp {
                 slots: Semaphore::new(LINES * PER_LINE),
                 lines: Mutex::default(),
                 dialing: Semaphore::new(1),
-                swept: AtomicBool::new(false),
+                swept: Mutex::default(),
             }),
         })
     }
@@ -231,9 +231,9 @@ impl Sftp {
         stored
     }
 
-    /// Removes what killed writers left, once in a process. The file that was just made tells what time it is there.
+    /// Removes what killed writers left, first and then once a day. The file that was just made tells what time it is there.
     async fn sweep_if_due(&self, line: &Line, fresh: &str) -> Result<(), Trouble> {
-        if self.shared.swept.swap(true, Ordering::Relaxed) {
+        if !takes_turn(&self.shared.swept, clock::now()) {
             return Ok(());
         }
         let now = line.state(fresh).await?.mtime;
@@ -241,8 +241,8 @@ impl Sftp {
         for found in line.inside(&folder).await? {
             // A file may have got its own time before its name; the other one is when it was sent.
             let age = now.saturating_sub(found.mtime.max(found.atime));
-            if is_temporary(&found.name) && found.what == What::File && age > LEFTOVER_AGE_S {
-                // That it fails harms nobody: the next writer tries again.
+            if is_temporary(&found.name) && found.what == What::File && u64::from(age) > LEFTOVER_AGE.as_secs() {
+                // That it fails harms nobody: the next day's writer tries again.
                 let _ = line.remove(&self.path(&found.name)).await;
             }
         }
@@ -370,6 +370,16 @@ impl Sftp {
     }
 }
 
+/// Whether leftovers are to be looked for now; of those who ask at once, one is told so.
+fn takes_turn(swept: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut swept = swept.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = swept.is_none_or(|swept| now.duration_since(swept) >= LEFTOVER_AGE);
+    if is_due {
+        *swept = Some(now);
+    }
+    is_due
+}
+
 /// Gives a written file its time, brings it to the disk and says what it is then.
 async fn finish(line: &Line, handle: &str, mtime: Option<Timestamp>) -> Result<Found, Trouble> {
     // The protocol knows seconds from 1970 to 2106.
@@ -396,4 +406,18 @@ fn time_of(found: &Found) -> Timestamp {
 
 fn mark(found: &Found) -> Mark {
     Mark(format!("{}@{}", found.size, found.mtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_are_looked_for_once_a_day() {
+        let (swept, began) = (Mutex::default(), clock::now());
+        let day = LEFTOVER_AGE.as_secs();
+        for (after, is_due) in [(0, true), (1, false), (day - 1, false), (day, true), (day + 1, false), (2 * day, true)] {
+            assert_eq!(takes_turn(&swept, began + Duration::from_secs(after)), is_due, "after {after} s");
+        }
+    }
 }
