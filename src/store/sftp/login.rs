@@ -3,7 +3,7 @@
 use super::super::config::ServedConfig;
 use super::super::error::StoreError;
 use super::known_hosts::{KnownHosts, Verdict, name_of};
-use crate::secret::Secret;
+use crate::secret::{Secret, text_of_file};
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 /// Keys of an agent that are tried: servers hang up after some six refusals.
 const AGENT_KEYS: usize = 4;
@@ -42,8 +43,11 @@ impl Login {
         let key_file = config.get("key_file");
         let by_agent = config.flag("key_use_agent");
         let key = match (config.get("key_pem"), key_file) {
-            (Some(pem), _) => Some(private_key(config, &pem.replace("\\n", "\n"), "key_pem")?),
-            (None, Some(path)) if !by_agent => Some(private_key(config, &text_of(path)?, path)?),
+            (Some(pem), _) => Some(private_key(config, &Zeroizing::new(pem.replace("\\n", "\n")), "key_pem")?),
+            (None, Some(path)) if !by_agent => {
+                let text = text_of_file(Path::new(path)).map_err(|problem| no_text(path, &problem))?;
+                Some(private_key(config, &text, path)?)
+            }
             _ => None,
         };
         let certificate = match (config.get("pubkey"), config.get("pubkey_file")) {
@@ -333,10 +337,13 @@ async fn hash_for<H: client::Handler>(ssh: &Handle<H>, key: &PublicKey) -> Resul
     Ok(ssh.best_supported_rsa_hash().await?.unwrap_or(Some(HashAlg::Sha256)))
 }
 
+/// The text of a file that holds no secret; lists of hosts may be long.
 fn text_of(path: &str) -> Result<String, StoreError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        StoreError::usage(format!("the file '{path}' cannot be read: {error}"), "name a text file that can be read")
-    })
+    std::fs::read_to_string(path).map_err(|error| no_text(path, &format!("cannot be read: {error}")))
+}
+
+fn no_text(path: &str, problem: &str) -> StoreError {
+    StoreError::usage(format!("the file '{path}' {problem}"), "name a text file that can be read")
 }
 
 fn private_key(config: &ServedConfig, pem: &str, from: &str) -> Result<PrivateKey, StoreError> {
