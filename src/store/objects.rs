@@ -2,7 +2,7 @@
 //! states of an object apart is its [`Mark`].
 
 use super::config::join;
-use super::error::{Act, Asked};
+use super::error::{Act, Asked, or_stopped};
 use super::file_server::FileSending;
 use super::local::LocalSending;
 use super::s3::Sending;
@@ -305,14 +305,8 @@ impl Upload {
     /// Sends the next bytes.
     pub async fn write(&mut self, stop: &Stop, bytes: Bytes) -> Result<(), StoreError> {
         match &mut self.way {
-            Way::Parts(sending) => {
-                let sent = stop.or(sending.write(&self.asked, bytes)).await;
-                sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
-            }
-            Way::Served(sending) => {
-                let sent = stop.or(sending.write(&self.asked, bytes)).await;
-                sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
-            }
+            Way::Parts(sending) => or_stopped(stop.or(sending.write(&self.asked, bytes)).await, &self.asked),
+            Way::Served(sending) => or_stopped(stop.or(sending.write(&self.asked, bytes)).await, &self.asked),
             Way::Streamed(sending) => {
                 self.bucket.inner.meter.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 self.bucket.tries(stop, &self.asked, || sending.write(&self.asked, &bytes)).await
@@ -336,42 +330,33 @@ impl Upload {
 
     /// Makes the object appear; gives its mark.
     pub async fn finish(self, stop: &Stop) -> Result<Mark, StoreError> {
-        match self.way {
-            Way::Parts(mut sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
+        let Upload { bucket, asked, way } = self;
+        match way {
+            Way::Parts(mut sending) => {
+                let done = or_stopped(stop.or(sending.finish(&asked)).await, &asked);
+                if done.is_err() {
                     sending.abort().await;
-                    Err(error)
                 }
-                Err(_) => {
+                done
+            }
+            Way::Served(mut sending) => {
+                let done = or_stopped(stop.or(sending.finish(&asked)).await, &asked);
+                if done.is_err() {
                     sending.abort().await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
                 }
-            },
-            Way::Served(mut sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
-                    sending.abort().await;
-                    Err(error)
+                done
+            }
+            Way::Streamed(sending) => {
+                let done = match bucket.tries(stop, &asked, || sending.settle(&asked)).await {
+                    Ok(mark) => or_stopped(stop.or(sending.name(&asked)).await, &asked).map(|()| mark),
+                    Err(error) => Err(error),
+                };
+                if done.is_err() {
+                    sending.abort(&asked).await;
                 }
-                Err(_) => {
-                    sending.abort().await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
-                }
-            },
-            Way::Streamed(sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
-                    sending.abort(&self.asked).await;
-                    Err(error)
-                }
-                Err(_) => {
-                    sending.abort(&self.asked).await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
-                }
-            },
+                done
+            }
             Way::File(sending, target, mtime) => {
-                let asked = self.asked;
                 let failed = move |error: &std::io::Error| super::local::failed(&asked, error);
                 match Arc::into_inner(sending) {
                     Some(sending) => {
@@ -380,7 +365,7 @@ impl Upload {
                     None => Err(failed(&std::io::Error::other("it is still being written"))),
                 }
             }
-            Way::Whole(body, mtime) => self.bucket.put_file(stop, &self.asked.key, Bytes::from(body), mtime).await,
+            Way::Whole(body, mtime) => bucket.put_file(stop, &asked.key, Bytes::from(body), mtime).await,
         }
     }
 

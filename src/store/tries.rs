@@ -1,6 +1,6 @@
 //! How often and for how long a request is tried again.
 
-use super::error::{Asked, StoreError};
+use super::error::{Asked, StoreError, or_stopped};
 use super::{Backend, Bucket};
 use crate::runtime::{Backoff, Stop, clock, limits};
 use std::sync::atomic::Ordering;
@@ -36,8 +36,7 @@ impl Bucket {
         let mut tries = Tries::default();
         loop {
             // Boxed: the code of all stores together is far larger than what surrounds it, and would be part of every caller.
-            let outcome = stop.or(Box::pin(once())).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-            match outcome {
+            match or_stopped(stop.or(Box::pin(once())).await, asked) {
                 Err(error) if error.is_temporary() => self.pause(stop, asked, &mut tries, error).await?,
                 outcome => return outcome,
             }

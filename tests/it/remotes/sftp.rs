@@ -10,6 +10,7 @@ use volume_syncing_controller::contract::remotes::remote_type;
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, Create, Fencing, RemoteConfig, ServedConfig, probe};
+use volume_syncing_controller::tree::Timestamp;
 
 fn machine(server: &Sshd) -> Machine {
     let machine = Machine::new(server.remote(), "some/path");
@@ -209,6 +210,23 @@ fn a_push_survives_connections_that_break() {
     let (code, text) = vault.restore("gone", &[]);
     assert_eq!(code, 5, "{text}");
     assert!(!vault.at("gone").join("long").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_breaks_before_a_file_has_its_name_costs_nothing() {
+    let Some(server) = Sshd::start() else { return };
+    let (bucket, stop) = (bucket(&server, "p"), Stop::new());
+    let mtime = Timestamp { seconds: 1_600_000_000, nanos: 0 };
+    let mut upload = bucket.upload("long", mtime, 0).await.expect("begun");
+    for piece in 0..3 {
+        upload.write(&stop, bytes::Bytes::from(noise(piece, 1_000_000))).await.expect("written");
+    }
+    server.hang_up();
+    upload.finish(&stop).await.expect("finished by another connection");
+    let fetched = bucket.fetch(&stop, "long", None).await.expect("an object");
+    assert!(fetched.bytes == [noise(0, 1_000_000), noise(1, 1_000_000), noise(2, 1_000_000)].concat());
+    assert_eq!(fetched.about.mtime, Some(mtime));
+    no_hidden_files(&server);
 }
 
 fn bucket(server: &Sshd, prefix: &str) -> Bucket {
