@@ -7,7 +7,7 @@ use super::file_server::FileSending;
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
-use super::{Backend, Bucket, StoreError, Tries};
+use super::{Backend, Bucket, StoreError};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
@@ -100,8 +100,14 @@ impl Bucket {
     ) -> Result<(), StoreError> {
         let asked = self.asked(Act::List, folder)?;
         match &self.inner.backend {
-            Backend::S3(_) => self.list_pages(stop, &asked, each).await,
-            Backend::Served(served) if served.is_ordered() => self.list_pages(stop, &asked, each).await,
+            Backend::S3(s3) => {
+                let pages = async |reached: &mut Option<String>| s3.walk_all(&asked, reached, each).await;
+                self.walk_on(stop, &asked, None, pages).await
+            }
+            Backend::Served(served) if served.is_ordered() => {
+                let pages = async |reached: &mut Option<String>| served.walk_all(&asked, reached, each).await;
+                self.walk_on(stop, &asked, None, pages).await
+            }
             Backend::Served(_) | Backend::Files(_) => self.list_folders(stop, &asked, each).await,
             Backend::Local(local) => {
                 let mut folders = vec![folder.to_owned()];
@@ -151,32 +157,6 @@ impl Bucket {
             }
         }
         Ok(())
-    }
-
-    async fn list_pages(
-        &self,
-        stop: &Stop,
-        asked: &Asked,
-        each: &mut (dyn FnMut(Object) -> bool + Send),
-    ) -> Result<(), StoreError> {
-        let (mut reached, mut tries) = (None, Tries::default());
-        loop {
-            let before = reached.clone();
-            let outcome = match &self.inner.backend {
-                Backend::S3(s3) => stop.or(s3.walk_all(asked, &mut reached, each)).await,
-                Backend::Served(served) => stop.or(served.walk_all(asked, &mut reached, each)).await,
-                Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
-            };
-            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
-                Err(error) if error.is_temporary() => {
-                    if reached != before {
-                        tries = Tries::default();
-                    }
-                    self.pause(stop, asked, &mut tries, error).await?;
-                }
-                outcome => return outcome,
-            }
-        }
     }
 
     /// An object, or a range of it as far as it exists, with its mark. No object is longer here than a pack may be: longer

@@ -43,6 +43,29 @@ impl Bucket {
         }
     }
 
+    /// Goes on behind what was `reached` after an attempt that failed; progress gives all tries back.
+    pub(super) async fn walk_on(
+        &self,
+        stop: &Stop,
+        asked: &Asked,
+        mut reached: Option<String>,
+        mut walk: impl AsyncFnMut(&mut Option<String>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let before = reached.clone();
+            match or_stopped(stop.or(walk(&mut reached)).await, asked) {
+                Err(error) if error.is_temporary() => {
+                    if reached != before {
+                        tries = Tries::default();
+                    }
+                    self.pause(stop, asked, &mut tries, error).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Waits for the next try, or gives up with the error of the last one.
     pub(super) async fn pause(&self, stop: &Stop, asked: &Asked, tries: &mut Tries, error: StoreError) -> Result<(), StoreError> {
         let Some(wait) = self.next_wait(tries, &error) else { return Err(error.after(tries.count)) };
