@@ -144,6 +144,13 @@ pub(super) struct Exchange {
     pub(super) is_renewed: bool,
 }
 
+impl Exchange {
+    /// What was recorded, once.
+    pub(super) fn take(recorded: &Mutex<Exchange>) -> Exchange {
+        std::mem::take(&mut *recorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// What a page of a listing must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {

@@ -4,6 +4,7 @@
 use super::config::join;
 use super::error::{Act, Asked, or_stopped};
 use super::file_server::FileSending;
+use super::http::within;
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
@@ -11,11 +12,16 @@ use super::{Backend, Bucket, StoreError};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
+use opendal::Writer;
 use opendal::raw::Operation;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a store says of an object's content: S3's ETag without its quotes, elsewhere something made from its length and
 /// time. Empty where a store says nothing.
@@ -365,6 +371,13 @@ impl Upload {
             Way::Streamed(sending) => sending.abort(&self.asked).await,
             Way::File(..) | Way::Whole(..) => {}
         }
+    }
+}
+
+/// Tells a store to forget the parts of an unfinished upload.
+pub(super) async fn give_up(writer: &mut Writer) {
+    if let Some(Err(error)) = within(ABORT_PATIENCE, writer.abort()).await {
+        tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
     }
 }
 

@@ -3,9 +3,10 @@
 use super::super::Listed;
 use super::super::config::join;
 use super::super::error::{Asked, StoreError};
+use super::super::http::Exchange;
 use super::super::local::TEMPORARY;
 use super::services::address;
-use super::{Served, index_page, is_absent, take};
+use super::{Served, index_page, is_absent};
 use futures::TryStreamExt;
 use futures::stream::{self, StreamExt};
 use http::{Request, header};
@@ -73,7 +74,7 @@ impl Served {
         let request = request.body(Buffer::new()).map_err(wrong)?;
         let (transport, exchange) = self.transport();
         let result = transport.fetch(request).await;
-        let exchange = take(&exchange);
+        let exchange = Exchange::take(&exchange);
         let got = match (&exchange.answer, result) {
             (Some(Ok(got)), Ok(_)) => got,
             (_, Err(error)) => return Err(self.judged(asked, &error, &exchange)),

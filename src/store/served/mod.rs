@@ -32,7 +32,7 @@ use opendal::options::{ListOptions, ReadOptions, WriteOptions};
 use opendal::{Buffer, BytesRange, ErrorKind, HttpTransporter, Metadata, Operator};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -145,7 +145,7 @@ impl Served {
                 let outcome = keystone.operator(&transport).await;
                 // What was seen of the request says more than what became of it.
                 outcome.map_err(|lost| {
-                    let seen = take(&exchange);
+                    let seen = Exchange::take(&exchange);
                     Exchange { answer: None, credentials: seen.credentials.clone().or(Some(lost)), ..seen }
                 })?
             }
@@ -191,7 +191,7 @@ impl Served {
         };
         let longest = self.patience.attempt;
         match within(longest, work(operator)).await {
-            Some(result) => Done { result, exchange: self.seen(take(&exchange), session) },
+            Some(result) => Done { result, exchange: self.seen(Exchange::take(&exchange), session) },
             None => {
                 let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
@@ -416,8 +416,4 @@ fn is_absent(exchange: &Exchange) -> bool {
 
 fn no_log_in() -> opendal::Error {
     opendal::Error::new(ErrorKind::Unexpected, "no log-in")
-}
-
-fn take(exchange: &Mutex<Exchange>) -> Exchange {
-    std::mem::take(&mut *exchange.lock().unwrap_or_else(PoisonError::into_inner))
 }
