@@ -151,7 +151,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         first: First::Folder,
         options: &[],
         fences: Fences::Strict,
-        large: "held in memory",
+        large: "held in memory, up to 256 MiB",
         tested: "itself",
         note: "For tests: it ends with the process.",
     },
