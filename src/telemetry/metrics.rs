@@ -58,7 +58,7 @@ pub enum Operation {
     Head,
     /// Deleting an object.
     Delete,
-    /// Asking for credentials.
+    /// Asking for credentials, and what is about a bucket or an upload as a whole.
     Other,
 }
 
