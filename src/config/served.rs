@@ -41,7 +41,7 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
         }
         options.extend(found.map(|value| (option.name, value)));
     }
-    let socket = check.environment.get(env::SSH_AUTH_SOCK).filter(|socket| !socket.is_empty());
+    let socket = check.environment.get(env::SSH_AUTH_SOCK);
     if let ("sftp", Some(socket)) = (kind.name, socket) {
         options.insert("agent_socket", Secret::new(socket.to_string()));
     }
