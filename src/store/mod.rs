@@ -13,6 +13,7 @@ mod client;
 mod config;
 mod error;
 mod file_server;
+mod followed;
 mod ftp;
 mod gate;
 mod heartbeat;
@@ -31,7 +32,7 @@ mod tries;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use callback::{Callback, CallbackError};
-pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
+pub use config::{KeyFiles, RemoteConfig, S3Config, SecretFiles, ServedConfig};
 pub use error::{Asked, StoreError};
 pub use heartbeat::{Heartbeat, HeartbeatError};
 pub use listing::Listed;

@@ -11,6 +11,7 @@ use super::bandwidth::Shaper;
 use super::client::Trust;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
+use super::followed::Followed;
 use super::http::{check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
@@ -41,7 +42,8 @@ pub(super) struct Ftp {
 
 struct Shared {
     config: ServedConfig,
-    tls: Option<TlsConnector>,
+    /// What log-ins are made with.
+    tls: Followed<Option<TlsConnector>>,
     patience: Patience,
     shaper: Shaper,
     slots: Semaphore,
@@ -82,7 +84,7 @@ impl Ftp {
     /// Makes no request.
     pub(super) fn open(config: &ServedConfig, patience: Patience) -> Result<Ftp, StoreError> {
         check_prefix(&config.prefix)?;
-        let tls = (config.flag("explicit_tls") || config.flag("tls")).then(|| tls(config)).transpose()?;
+        let tls = Followed::open(config, tls)?;
         let slots = Semaphore::new(CONNECTIONS);
         let shaper = Shaper::new(config.bandwidth.clone());
         Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, shaper, slots, idle: Mutex::default() }) })
@@ -114,10 +116,11 @@ impl Ftp {
     }
 
     async fn connect(&self) -> Result<AsyncRustlsFtpStream, FtpError> {
-        let config = &self.shared.config;
-        let address = address(config);
+        // Whoever is logged in stays so; the next log-in is with what the files hold then.
+        let (config, tls) = self.shared.tls.current();
+        let address = address(&config);
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-        let connector = self.shared.tls.clone().map(AsyncRustlsConnector::from);
+        let connector = tls.map(AsyncRustlsConnector::from);
         let from_the_first_byte = config.flag("tls");
         let mut ftp = match connector {
             Some(tls) if from_the_first_byte => AsyncRustlsFtpStream::connect_secure_implicit(&address, tls, host).await?,
@@ -177,7 +180,8 @@ impl Ftp {
     }
 
     fn judged(&self, asked: &Asked, error: &FtpError) -> StoreError {
-        let password = self.shared.config.options.get("pass").filter(|password| password.expose().len() > 3);
+        let config = self.shared.tls.config();
+        let password = config.options.get("pass").filter(|password| password.expose().len() > 3);
         judge(asked, error).without(&password.into_iter().collect::<Vec<_>>())
     }
 
@@ -348,12 +352,15 @@ fn address(config: &ServedConfig) -> String {
     if has_port { host.to_owned() } else { format!("{host}:{}", config.get("port").unwrap_or("21")) }
 }
 
-fn tls(config: &ServedConfig) -> Result<TlsConnector, StoreError> {
+fn tls(config: &ServedConfig) -> Result<Option<TlsConnector>, StoreError> {
+    if !(config.flag("explicit_tls") || config.flag("tls")) {
+        return Ok(None);
+    }
     let trust = Trust::of_served(config)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(trust.certificates()?);
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
 /// A folder's children, without the folder itself and what is under way.

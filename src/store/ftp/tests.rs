@@ -39,7 +39,7 @@ fn server(answer: impl Fn(usize, &str) -> String + Send + Sync + 'static) -> Ftp
     let options = options.into_iter().map(|(name, value)| (name, Secret::new(value))).collect::<BTreeMap<_, _>>();
     let kind = remote_type("ftp").expect("a type");
     let (container, prefix) = (String::new(), String::new());
-    let config = ServedConfig { kind, container, prefix, is_absolute: false, options, bandwidth: None };
+    let config = ServedConfig { kind, container, prefix, is_absolute: false, options, secret_files: None, bandwidth: None };
     let patience = Patience { silence: Duration::from_secs(5), attempt: Duration::from_secs(5) };
     Ftp::open(&config, patience).expect("a remote")
 }

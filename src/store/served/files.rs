@@ -120,7 +120,7 @@ impl Served {
     /// Begins a large object.
     pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part: usize) -> Result<ServedSending, StoreError> {
         self.refuse_if_read_only(asked)?;
-        if !self.operator.info().capability().write_can_multi {
+        if !self.capability.write_can_multi {
             return Ok(ServedSending { served: self.clone(), mtime, way: Way::Whole(Vec::new()) });
         }
         let part = part.max(part_bytes(0));
@@ -148,7 +148,7 @@ impl ServedSending {
                 sent.map_err(|error| self.served.judged(asked, &error, &self.served.seen(Exchange::take(exchange), *session)))
             }
             Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
-                let kind = self.served.config.kind.name;
+                let kind = self.served.kind.name;
                 let most = limits::WHOLE_BODY_BYTES >> 20;
                 let message =
                     format!("{asked}: a remote of type {kind} takes a file only in one piece, and none above {most} MiB");

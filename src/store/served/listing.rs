@@ -64,9 +64,10 @@ impl Served {
 
     /// The names that an index page links to; `None` where the server says that there is no such folder.
     pub(super) async fn index(&self, asked: &Asked, folder: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let url = format!("{}/{}", address(&self.config), opendal::raw::percent_encode_path(folder));
+        let (config, _) = self.operator.current();
+        let url = format!("{}/{}", address(&config), opendal::raw::percent_encode_path(folder));
         let mut request = Request::get(url).extension(Operation::List);
-        if let (Some(user), password) = (self.config.get("user"), self.config.text("pass")) {
+        if let (Some(user), password) = (config.get("user"), config.text("pass")) {
             let basic = data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes());
             request = request.header(header::AUTHORIZATION, format!("Basic {basic}"));
         }

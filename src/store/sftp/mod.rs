@@ -20,11 +20,12 @@ use self::login::{Login, Witness, address};
 use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
+use super::followed::Followed;
 use super::http::{ANSWER_BYTES, check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed, Patience};
-use crate::runtime::clock;
+use crate::runtime::{clock, compute};
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use russh_sftp::protocol::StatusCode;
@@ -50,8 +51,8 @@ pub(super) struct Sftp {
 
 struct Shared {
     config: ServedConfig,
-    witness: Arc<Witness>,
-    login: Login,
+    /// What connections are made with.
+    parties: Followed<(Arc<Witness>, Arc<Login>)>,
     patience: Patience,
     shaper: Shaper,
     slots: Semaphore,
@@ -83,8 +84,7 @@ impl Sftp {
         Ok(Sftp {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                witness: Arc::new(Witness::read(config)?),
-                login: Login::read(config)?,
+                parties: Followed::open(config, |config| Ok((Arc::new(Witness::read(config)?), Arc::new(Login::read(config)?))))?,
                 patience,
                 shaper: Shaper::new(config.bandwidth.clone()),
                 slots: Semaphore::new(LINES * PER_LINE),
@@ -129,7 +129,10 @@ impl Sftp {
         }
         let shared = &self.shared;
         let subsystem = shared.config.get("subsystem").unwrap_or("sftp");
-        let dialed = within(CONNECT_TIMEOUT, Line::dial(&shared.witness, &shared.login, subsystem)).await;
+        let followed = Arc::clone(shared);
+        // A line that there is stays; the next one is made with what the files hold then. A locked key takes its time to open.
+        let (_, (witness, login)) = compute("read the user's keys", move || followed.parties.current()).await;
+        let dialed = within(CONNECT_TIMEOUT, Line::dial(&witness, &login, subsystem)).await;
         let late = || StoreError::unavailable(asked, "no connection in time", true);
         let line = Arc::new(dialed.ok_or_else(late)?.map_err(|lost| judge_lost(asked, lost))?);
         shared.lines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&line));

@@ -242,6 +242,7 @@ fn bucket(server: &Sshd, prefix: &str) -> Bucket {
         prefix: prefix.into(),
         is_absolute: false,
         options: options.collect(),
+        secret_files: None,
         bandwidth: None,
     };
     Bucket::connect(&RemoteConfig::Served(Box::new(config))).expect("a bucket")
