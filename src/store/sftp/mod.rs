@@ -6,6 +6,7 @@
 //! no list shows, after it the object. Hidden files are removed when they are a day old, by whoever writes then.
 //! A server whose key nobody vouches for is never logged in to.
 
+mod certificate;
 mod judge;
 mod known_hosts;
 mod line;

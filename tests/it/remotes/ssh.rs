@@ -73,6 +73,17 @@ impl Sshd {
         keygen(&["-q", "-s", &self.text("authority"), "-I", "made up", "-n", user, &self.text(&format!("{name}.pub"))]);
     }
 
+    /// Lets the next connections see a certificate of the host's key, made by the authority.
+    pub fn certify_host(&self, more: &[&str]) {
+        let key = self.text("host.pub");
+        keygen(&[&["-q", "-h", "-s", &self.text("authority"), "-I", "made up"], more, &[&key]].concat());
+        let line = format!("HostCertificate {}\n", self.text("host-cert.pub"));
+        let config = std::fs::read_to_string(self.at("config")).expect("text");
+        if !config.contains(&line) {
+            std::fs::write(self.at("config"), config + &line).expect("written");
+        }
+    }
+
     pub fn at(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
