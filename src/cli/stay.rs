@@ -10,7 +10,7 @@ use crate::fault::{Kind, Report};
 use crate::push::Push;
 use crate::runtime::{Stop, Tasks, limits};
 use crate::sidecar::{Around, Rhythm, run};
-use crate::store::heartbeat::Heartbeat;
+use crate::store::Heartbeat;
 use crate::telemetry::Metrics;
 use std::time::Duration;
 

@@ -57,7 +57,7 @@ pub struct Around {
     /// Counts.
     pub metrics: Metrics,
     /// Told of each complete pass.
-    pub heartbeat: Option<crate::store::heartbeat::Heartbeat>,
+    pub heartbeat: Option<crate::store::Heartbeat>,
 }
 
 /// Runs until a signal ends it; the exit code.
