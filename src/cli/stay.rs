@@ -21,7 +21,11 @@ pub async fn stay(push: Push<'_>, args: &SyncToRemote, frame: &Frame) -> Result<
         return Err(Report::new(Kind::Usage, "--dry-run shows one push: leave out --schedule and --fsnotify"));
     }
     let heartbeat = read_heartbeat(&frame.environment)?.map(Heartbeat::new);
-    let rules = HealthRules { failures: given.health_failures, ignore: given.health_ignore, stall: given.health_stall };
+    let stall = match given.health_stall {
+        Duration::ZERO => Duration::ZERO,
+        stall => stall.saturating_add(args.hooks.silence()),
+    };
+    let rules = HealthRules { failures: given.health_failures, ignore: given.health_ignore, stall };
     let (health, metrics) = (Health::new(rules), Metrics::new());
     let (wishes, wished) = wishes();
     // The servers answer until the last pass has ended.

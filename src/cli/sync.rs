@@ -82,13 +82,15 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
 
 /// Beside a running sidecar, a push is a wish: the sidecar makes one pass over everything and tells what came of it.
 async fn ask_sidecar(args: &SyncToRemote, frame: &Frame, busy: SessionError) -> Result<u8, Report> {
-    if args.force_even_if_remote_would_be_cleared || args.allow_deletes.is_some() {
-        let told = "a sidecar works on this directory, with flags of its own: -f and --allow-deletes would have no effect";
-        let hint = "give them to the sidecar and start its container again, or stop it first";
+    if args.force_even_if_remote_would_be_cleared {
+        let told = "a sidecar works on this directory, with flags of its own: -f would have no effect";
+        let hint =
+            "held deletions are released with --allow-deletes; for more, give -f to the sidecar and start its container again";
         return Err(Report::new(Kind::Usage, told).hint(hint));
     }
+    let request = Request::Pass { allow_deletes: args.allow_deletes.as_deref().map(parse_approval).transpose()? };
     let paths = socket_paths(args.sidecar.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
-    match frame.stop.or(ask_any(&paths, &Request::Pass, limits::PASS_WAIT)).await {
+    match frame.stop.or(ask_any(&paths, &request, limits::PASS_WAIT)).await {
         Ok(Ok(reply)) if reply.exit == 0 => {
             tracing::info!("the sidecar of this directory made the push: {}", reply.message);
             Ok(0)

@@ -120,7 +120,8 @@ impl Reports {
             bytes: outcome.bytes_new,
             elapsed_ms: u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
-        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries", result.word())) }
+        let held = outcome.held.map(|held| format!("; {held}")).unwrap_or_default();
+        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries{held}", result.word())) }
     }
 
     fn failed(&mut self, error: &PushError) -> Reply {

@@ -38,7 +38,7 @@ def asked(stage):
     stage.sh(pod, "rm /data/*")
     code, out, err = stage.program(pod, "sync-to-remote", "-s", "/data")
     expect(code == 3 and "--force" in err, f"emptying the volume: exit {code}: {out}{err}")
-    for check in ("sync", "stall", "ready"):
+    for check in ("sync", "stall", "ready", "live"):
         code, out, _ = stage.program(pod, "health", f"--check={check}")
         expect(code == 0, f"health --check={check}: {out}")
     address = stage.pod(pod)["status"]["podIP"]

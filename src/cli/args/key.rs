@@ -13,7 +13,10 @@ pub enum Key {
     ///
     /// The new one is read from NEW_ENCRYPTED_PASSWORD or the file named by NEW_ENCRYPTED_PASSWORD_FILE.
     Add(KeyAdd),
-    /// Take a slot away; data sealed before stays readable to whoever kept its key
+    /// Take a slot away; whoever kept it and its key still reads everything, also what is pushed later
+    ///
+    /// The vault's own key, which the slot holds sealed, stays the same. A bucket with versions keeps removed slots. Where
+    /// a key got into wrong hands, only a new vault with a new key shuts them out.
     Remove(KeyRemove),
     /// List the slots: which keys open the vault
     List(KeyList),

@@ -116,7 +116,7 @@ fn durations_and_choices_are_checked() {
         ("ls --at 2026-13-01", "expected latest"),
         ("check --level 3", "[possible values: quick, meta, data]"),
         ("key remove", "<SLOT>"),
-        ("health --check=luck", "[possible values: sync, stall, ready]"),
+        ("health --check=luck", "[possible values: sync, stall, ready, live]"),
         ("completions cobol", "[possible values: bash"),
         ("ls --log-level=loud", "expected trace, debug, info, warn or error"),
         ("ls --log-json=loud", "expected true or false"),
