@@ -56,7 +56,7 @@ struct Connection<'a> {
     _slot: SemaphorePermit<'a>,
 }
 
-/// What becomes of a connection whose operation succeeded.
+/// What becomes of a connection after its operation, unless it is over anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     GoesOn,
@@ -149,34 +149,35 @@ impl Ftp {
         bytes: u64,
         work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<T, FtpError>,
     ) -> Result<T, StoreError> {
-        self.run_then(asked, bytes, async |ftp| work(ftp).await.map(|done| (done, After::GoesOn))).await
+        self.run_then(asked, bytes, async |ftp| (work(ftp).await, After::GoesOn)).await
     }
 
     async fn run_then<T>(
         &self,
         asked: &Asked,
         bytes: u64,
-        work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<(T, After), FtpError>,
+        work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> (Result<T, FtpError>, After),
     ) -> Result<T, StoreError> {
         let mut connection = self.connection(asked).await?;
         let longest = self.shared.patience.for_upload(bytes);
         let outcome = within(longest, work(&mut connection.ftp)).await;
-        let goes_on = match &outcome {
-            Some(Ok((_, after))) => *after == After::GoesOn,
+        let is_over = match &outcome {
+            Some((Ok(_), _)) => false,
             // After a refusal the connection goes on; 421 says that the server ends it.
-            Some(Err(FtpError::UnexpectedResponse(answer))) => answer.status != Status::NotAvailable,
-            _ => false,
+            Some((Err(FtpError::UnexpectedResponse(answer)), _)) => answer.status == Status::NotAvailable,
+            _ => true,
         };
         let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if goes_on {
-            idle.push(connection.ftp);
-        } else if !matches!(outcome, Some(Ok(_))) {
+        if is_over {
             // Whatever ended this connection has most likely ended those too that wait for longer.
             idle.clear();
+        } else if matches!(outcome, Some((_, After::GoesOn))) {
+            idle.push(connection.ftp);
         }
         drop(idle);
         let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
-        outcome.ok_or_else(late)?.map(|(done, _)| done).map_err(|error| self.judged(asked, &error))
+        let (done, _) = outcome.ok_or_else(late)?;
+        done.map_err(|error| self.judged(asked, &error))
     }
 
     fn judged(&self, asked: &Asked, error: &FtpError) -> StoreError {
@@ -273,11 +274,12 @@ impl Ftp {
         check_length(asked, wanted)?;
         let path = self.path(&asked.key);
         let to_end = range.end >= length;
-        // Before the end the server still sends: that connection is given up.
-        let after = if to_end { After::GoesOn } else { After::IsGivenUp };
         let retrieved = self.run_then(asked, wanted, async |ftp| {
-            let body = retrieve(ftp, &path, range.start, wanted, to_end).await?;
-            Ok((body, after))
+            let retrieved = retrieve(ftp, &path, range.start, wanted, to_end).await;
+            // Before the end the server still sends, and after a refusal it may begin the next transfer where this one was to
+            // begin: such a connection is given up.
+            let goes_on = to_end && (retrieved.is_ok() || range.start == 0);
+            (retrieved, if goes_on { After::GoesOn } else { After::IsGivenUp })
         });
         let body = retrieved.await?;
         self.shared.shaper.down(body.len()).await;

@@ -128,6 +128,22 @@ async fn a_refusal_costs_no_connection() {
     ftp.delete(&asked(Act::Delete)).await.expect("by the same connection");
 }
 
+/// A server keeps the place at which a transfer is to begin until there is one.
+#[tokio::test]
+async fn no_transfer_begins_where_a_refused_one_was_to_begin() {
+    let ftp = server(|number, command| match command.split(' ').next() {
+        Some("") => "220 hello".into(),
+        Some("MLST") => told(&format!("type=file;size=1{number}")),
+        Some("REST") => "350 from there".into(),
+        _ => "425 not now".into(),
+    });
+    for (range, next) in [(0..10, 10), (4..10, 11)] {
+        let error = ftp.get(&asked(Act::Get), Some(&range)).await.expect_err("refused");
+        assert!(error.is_temporary(), "{error}");
+        assert_eq!(ftp.size(&asked(Act::Head)).await.expect("a file"), Some(next), "by which connection, after {range:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_with_too_many_connections_asks_for_patience() {
     let ftp = server(|_, _| "421 there are too many of you".into());

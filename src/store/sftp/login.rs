@@ -293,6 +293,7 @@ impl Witness {
             );
             return Err(Lost::Key { what, hint });
         }
+        // Certificates begin and end by the wall clock.
         match problem(certificate, &self.host, clock::wall_ms() / 1000) {
             None => Ok(()),
             Some(problem) => {
