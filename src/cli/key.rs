@@ -29,7 +29,7 @@ pub async fn add(args: &KeyAdd, frame: &Frame) -> Verdict {
         let prefix = env::NEW_ENCRYPTED_PREFIX;
         new.secret.map(|source| unlocker(&source.read()?, prefix)).transpose()
     });
-    let (target, given) = both(frame.target(&args.access, &args.dst), given)?;
+    let (target, given) = both(frame.target(&args.place.access, &args.place.dst), given)?;
     let made = args.generate.then(RawKey::generate);
     let new = match (given, &made) {
         (Some(given), None) => given,
@@ -94,7 +94,7 @@ struct Line {
 
 /// Lists the slots.
 pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.dst)?;
+    let target = frame.target(&args.place.access, &args.place.dst)?;
     let vault = frame.vault_only(&target).await?;
     let (slots, damaged) = slots(&vault, &frame.stop).await?;
     let lines: Vec<Line> = slots
@@ -134,7 +134,7 @@ pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
 
 /// Takes a slot away, unless nobody could open the vault afterwards.
 pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.dst)?;
+    let target = frame.target(&args.place.access, &args.place.dst)?;
     let vault = frame.vault_only(&target).await?;
     if !slot_names(&vault.bucket, &frame.stop).await?.contains(&args.slot) {
         let message = format!("the vault has no slot '{}'", Shown(args.slot.as_bytes()));

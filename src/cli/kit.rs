@@ -1,7 +1,7 @@
 //! `key export-kit`: all that is needed to restore without the cluster, on paper or in a safe.
 
 use super::Verdict;
-use super::args::KeyExportKit;
+use super::args::Place;
 use super::frame::{Frame, Target};
 use super::key::hand_over;
 use crate::contract::remotes::REMOTE_TYPES;
@@ -19,7 +19,7 @@ use std::fmt::Write;
 const LABEL: &str = "recovery kit";
 
 /// Adds a new key to the vault and prints it with everything else that a restore needs.
-pub async fn export(args: &KeyExportKit, frame: &Frame) -> Verdict {
+pub async fn export(args: &Place, frame: &Frame) -> Verdict {
     let target = frame.target(&args.access, &args.dst)?;
     let vault = frame.vault_only(&target).await?;
     // Before there is a new slot: what fails here leaves none.

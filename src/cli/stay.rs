@@ -31,7 +31,7 @@ pub async fn stay(push: Push<'_>, args: &SyncToRemote, frame: &Frame) -> Result<
     // The servers answer until the last pass has ended.
     let served = Stop::new();
     let mut servers = Tasks::new("health and control");
-    let paths = socket_paths(given.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
+    let paths = socket_paths(given.socket.as_deref(), args.common.state.state_dir.as_deref(), Some(&args.src));
     match ControlSocket::bind(&paths).await {
         Ok(socket) => {
             let (stop, health, metrics, wishes) = (served.clone(), health.clone(), metrics.clone(), wishes.clone());

@@ -6,7 +6,7 @@
 mod key;
 mod sidecar;
 
-pub use key::{Key, KeyAdd, KeyExportKit, KeyList, KeyRemove};
+pub use key::{Key, KeyAdd, KeyList, KeyRemove, Place};
 pub use sidecar::Sidecar;
 
 use super::control::args::{Health, Interrupt};
@@ -167,6 +167,27 @@ pub enum TakeoverHow {
     Force,
 }
 
+/// What both directions are given.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Log more: --log-level=debug
+    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub verbose: bool,
+    /// Which paths take part.
+    #[command(flatten)]
+    pub paths: Paths,
+    /// What is remembered.
+    #[command(flatten)]
+    pub state: State,
+    /// Other writers.
+    #[command(flatten)]
+    pub takeover: Takeover,
+    /// Where the remote lies.
+    #[command(flatten)]
+    pub access: Access,
+}
+
 /// `sync-to-remote`
 #[derive(Debug, Args)]
 pub struct SyncToRemote {
@@ -218,25 +239,12 @@ pub struct SyncToRemote {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub single_key: bool,
-    /// Log more: --log-level=debug
-    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
-    pub verbose: bool,
-    /// Which paths take part.
+    /// The same in both directions.
     #[command(flatten)]
-    pub paths: Paths,
-    /// What is remembered.
-    #[command(flatten)]
-    pub state: State,
+    pub common: Common,
     /// What is called around it.
     #[command(flatten)]
     pub hooks: HookArgs,
-    /// Other writers.
-    #[command(flatten)]
-    pub takeover: Takeover,
-    /// Where the remote lies.
-    #[command(flatten)]
-    pub access: Access,
     /// Passes that go on.
     #[command(flatten)]
     pub sidecar: Sidecar,
@@ -298,22 +306,9 @@ pub struct RemoteToLocalSync {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub dry_run: bool,
-    /// Log more: --log-level=debug
-    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
-    pub verbose: bool,
-    /// Which paths take part.
+    /// The same in both directions.
     #[command(flatten)]
-    pub paths: Paths,
-    /// What is remembered.
-    #[command(flatten)]
-    pub state: State,
-    /// Other writers.
-    #[command(flatten)]
-    pub takeover: Takeover,
-    /// Where the remote lies.
-    #[command(flatten)]
-    pub access: Access,
+    pub common: Common,
     /// Flags of the predecessor.
     #[command(flatten)]
     pub former: Former,
@@ -328,12 +323,20 @@ pub enum Owners {
     Never,
 }
 
-/// `snapshots`
+/// What is read, and how.
 #[derive(Debug, Args)]
-pub struct Snapshots {
+pub struct Source {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
+    /// Where the remote lies.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// `snapshots`
+#[derive(Debug, Args)]
+pub struct Snapshots {
     /// Also list what changed nothing: claims, releases, progress of a push, claims that were closed for rescues
     #[arg(short = 'a', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
@@ -342,9 +345,9 @@ pub struct Snapshots {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// `ls`
@@ -353,9 +356,6 @@ pub struct Ls {
     /// Only this path of the volume and what lies below it
     #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
-    /// Remote path: BUCKET/PATH, or a folder name for a local remote
-    #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
-    pub src: String,
     /// Which state: latest, a number, a time (UTC unless it names a zone), a duration ago, or a rescue
     #[arg(long, value_name = "WHEN", default_value = "latest", value_parser = parse_at)]
     pub at: At,
@@ -367,23 +367,20 @@ pub struct Ls {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// `check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Remote path: BUCKET/PATH, or a folder name for a local remote
-    #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
-    pub src: String,
     /// How deep to look; each level includes those before it
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "meta")]
     pub level: CheckLevel,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// How deep `check` looks.
