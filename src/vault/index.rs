@@ -43,7 +43,7 @@ pub struct IndexHeader {
     pub vault_id: [u8; 16],
     /// The commit whose tree it is…
     pub seq: u64,
-    /// …and that commit's hash.
+    /// …and that commit's hash, or that of the commit whose index a merge made this one from.
     pub hash: [u8; 32],
     /// What references into that commit's own data count from; 0 when they are absolute.
     pub inline_base: u32,
