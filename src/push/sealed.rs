@@ -27,6 +27,8 @@ pub struct Kept {
     pub session: Option<Session>,
     /// Whether one ever did: to take over by force is one decision, not one for each pass.
     wrote: bool,
+    /// It was made by this process, and no pass that succeeded has said so yet.
+    new_vault: bool,
 }
 
 /// What the passes of one process share.
@@ -37,8 +39,6 @@ pub struct Session {
     head: Option<Commit>,
     /// None before the first pass has taken the right to write, and in a dry run.
     writer: Option<Writer>,
-    /// The vault was made by this session, and no pass has said so yet.
-    new_vault: bool,
 }
 
 /// One pass. The session is kept when it succeeds.
@@ -52,7 +52,10 @@ pub async fn push(
     let mut session = match kept.session.take() {
         Some(session) => session,
         None => match Box::pin(Session::open(request, unlocker, stop)).await? {
-            Some(session) => session,
+            Some(session) => {
+                kept.new_vault |= session.memory.probed.is_some();
+                session
+            }
             None => return dry_first(request, stop),
         },
     };
@@ -68,10 +71,10 @@ pub async fn push(
         }
         Ok(outcome) => outcome,
     };
-    if std::mem::take(&mut session.new_vault) && !request.single_key {
+    if std::mem::take(&mut kept.new_vault) && !request.single_key {
         warn_of_single_key();
     }
-    *kept = Kept { session: Some(session), wrote: true };
+    (kept.session, kept.wrote) = (Some(session), true);
     Ok(outcome)
 }
 
@@ -96,7 +99,7 @@ impl Session {
         memory.probed = probed;
         memory.check_rollback(head.as_ref(), request.accept_rollback)?;
         memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
-        Ok(Some(Session { memory, head, writer: None, new_vault: probed.is_some() }))
+        Ok(Some(Session { memory, head, writer: None }))
     }
 
     async fn pass(&mut self, request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
