@@ -45,11 +45,6 @@ impl Regions {
     pub fn iter(&self) -> impl Iterator<Item = &Region> {
         self.0.iter()
     }
-
-    /// Whether there is nothing to look at.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// What may have changed since the last pass: paths, or everything.
