@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use volume_syncing_controller::push::{Outcome, Pass, Pusher};
 use volume_syncing_controller::runtime::Stop;
-use volume_syncing_controller::tree::Dirty;
+use volume_syncing_controller::tree::{Dirty, RelPath};
 
 impl Bench {
     /// Makes a folder of links outside of the volume and moves it in.
@@ -200,4 +200,21 @@ fn what_a_dry_run_found_is_not_taken_for_what_a_lost_commit_had() {
     assert!(code == 0 && text.contains("was stored although its answer was lost"), "{text}");
     assert_eq!(machine.restore("restored", &[]).0, 0);
     assert_same(&machine, "restored");
+}
+
+#[test]
+fn heard_paths_with_too_many_directories_above_them_are_a_pass_over_everything() {
+    let bench = Bench::new(filled(10));
+    let request = bench.request();
+    let mut pusher = Pusher::new(&request);
+    bench.pass(&mut pusher, Dirty::everything(), false);
+    for (paths, is_whole) in [(2, false), (100, true)] {
+        fs::write(bench.at("unheard"), format!("{paths}")).expect("a file");
+        let mut dirty = Dirty::default();
+        for number in 0..paths {
+            dirty.mark(RelPath::new(format!("{number}{}", "/d".repeat(1000))).expect("a path"), false);
+        }
+        let outcome = bench.pass(&mut pusher, dirty, false);
+        assert_eq!(outcome.published, is_whole, "{paths} paths");
+    }
 }
