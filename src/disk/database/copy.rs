@@ -352,8 +352,13 @@ mod tests {
         let (root, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let writer = Connection::open(root.path().join("db")).unwrap();
         writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-        writer.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
-        LOGS.iter().for_each(|log| std::fs::write(place.path().join(log), [&JOURNAL_MAGIC[..], &[0; 600]].concat()).unwrap());
+        writer.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000))").unwrap();
+        writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        writer.execute_batch("CREATE TABLE in_the_log (x)").unwrap();
+        // It says that the database had one page.
+        let numbers = [0u32, 0, 1, 512, 4096].map(u32::to_be_bytes).concat();
+        let journal = [&JOURNAL_MAGIC[..], &numbers, &[0; 512 - 28]].concat();
+        LOGS.iter().for_each(|log| std::fs::write(place.path().join(log), &journal).unwrap());
         let (volume, path, stop) = (Volume::open(root.path()).unwrap(), RelPath::new("db").unwrap(), Stop::new());
         let attempt = Attempt { volume: &volume, path: &path, place: place.path(), patience: Patience::new(&stop), stop: &stop };
         match attempt.run() {
@@ -362,6 +367,6 @@ mod tests {
             Err(_) => panic!("nothing came between"),
         }
         let copy = Connection::open(place.path().join("db")).unwrap();
-        assert_eq!(copy.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 1);
+        assert_eq!(copy.query_row("SELECT sum(length(hex(x))) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 200_000);
     }
 }
