@@ -5,12 +5,16 @@
 //! or a remote, and no answer about a Pod waits for a write.
 
 pub mod caches;
+pub mod crd;
 pub mod events;
 pub mod lease;
 mod overlap;
 pub mod pods;
 pub mod progress;
+pub mod reconcile;
 mod secrets;
+mod status;
+mod verdict;
 
 use crate::runtime::{clock, limits};
 use k8s_openapi::jiff::Timestamp;
