@@ -1,0 +1,4 @@
+//! What stands beside the Pods of a cluster.
+
+mod cluster;
+mod lease;
