@@ -58,7 +58,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .Values.tls.mode "certManager" -}}
 {{- include "injector.fullname" . }}-tls
 {{- else if eq .Values.tls.mode "existingSecret" -}}
-{{- required "tls.existingSecret is empty: name the Secret with tls.crt, tls.key and ca.crt" .Values.tls.existingSecret -}}
+{{- required "tls.existingSecret is empty: name the Secret with tls.crt and tls.key" .Values.tls.existingSecret -}}
 {{- end -}}
 {{- end -}}
 
