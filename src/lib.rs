@@ -31,6 +31,8 @@ pub mod push;
 pub mod restore;
 // What stays while the Pod lives.
 pub mod sidecar;
+// What stands beside the Pods.
+pub mod operator;
 // Doors.
 pub mod cli;
 pub mod config;

@@ -5,6 +5,7 @@ mod args;
 mod check;
 mod completions;
 mod control;
+mod crd;
 mod doctor;
 mod frame;
 mod hooks;
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> Verdict {
     start_log(&filter, cli.log_json).map_err(|error| Report::new(Kind::Bug, format!("starting the log: {error}")))?;
     match &cli.command {
         Command::Completions(args) => return completions::print(args),
+        Command::Crd => return crd::print(),
         Command::Key(Key::Generate) => return key::generate(),
         _ => {}
     }
@@ -123,6 +125,7 @@ async fn dispatch(command: &Command, frame: &Frame) -> Verdict {
         Command::Key(Key::Remove(args)) => key::remove(args, frame).await,
         Command::Key(Key::ExportKit(args)) => kit::export(args, frame).await,
         Command::Completions(args) => completions::print(args),
+        Command::Crd => crd::print(),
     }
 }
 

@@ -39,6 +39,14 @@ pub const HOOK_TIMEOUT: &str = "HOOK_TIMEOUT";
 pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
 /// Where probes and Prometheus are answered.
 pub const VSC_HEALTH_ADDR: &str = "VSC_HEALTH_ADDR";
+/// The PodFilesystemSync to which the Pod belongs.
+pub const VSC_SYNC: &str = "VSC_SYNC";
+/// Where the controller listens for reports.
+pub const VSC_PROGRESS_URL: &str = "VSC_PROGRESS_URL";
+/// Whose word is taken for who the controller is: certificates in PEM, all of it in base64.
+pub const VSC_PROGRESS_CA: &str = "VSC_PROGRESS_CA";
+/// The token that says which Pod a report is from.
+pub const VSC_PROGRESS_TOKEN_FILE: &str = "VSC_PROGRESS_TOKEN_FILE";
 /// Log lines as JSON.
 pub const LOG_JSON: &str = "LOG_JSON";
 /// The least level that is logged.

@@ -3,5 +3,7 @@
 
 pub mod control;
 pub mod env;
+pub mod kubernetes;
 pub mod layouts;
+pub mod progress;
 pub mod remotes;

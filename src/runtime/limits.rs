@@ -207,3 +207,49 @@ pub const FAREWELL: Duration = Duration::from_secs(1);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The news of a complete pass is sent within this time or not at all.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The Lease of the leading replica: others may take it when its holder was silent for this long.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A holder that could not renew its Lease for this long leads no more; what it has begun by then ends before others begin.
+pub const LEASE_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two looks at the Lease.
+pub const LEASE_PAUSE: Duration = Duration::from_secs(2);
+/// What is still told to the API server at the end gets this long.
+pub const KUBE_FAREWELL: Duration = Duration::from_secs(2);
+/// One request to the API server takes no longer: it is near, and what is not done now is done in the next round.
+pub const KUBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The status of one PodFilesystemSync is written this often at most, where nothing but times and amounts changed.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(30);
+/// Tries of one status that others write at the same time.
+pub const STATUS_TRIES: usize = 5;
+/// PodFilesystemSyncs that one round works on at once.
+pub const RECONCILES: usize = 8;
+/// Changes are gathered for this long before a round, since they come in crowds.
+pub const RECONCILE_GATHER: Duration = Duration::from_millis(200);
+/// A round is made at least this often: what became stale is seen without a change.
+pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
+/// After a failure, a PodFilesystemSync is looked at again after this long.
+pub const RECONCILE_PAUSE: Duration = Duration::from_secs(10);
+/// Remote paths that one status names; the API server bounds the size of an object.
+pub const LOCATIONS: usize = 64;
+/// An Event is told again only after this long; what happens more often is one Event.
+pub const EVENT_INTERVAL: Duration = Duration::from_secs(300);
+/// Events that are remembered for that.
+pub const EVENTS: usize = 4096;
+/// A Pod whose containers may still be on their way into the cache is not yet called uninjected.
+pub const UNINJECTED_PATIENCE: Duration = Duration::from_secs(30);
+/// A Pod reports this often on the long run.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// Reports of a Pod at once: of its restore, of its first pass and of its last.
+pub const REPORT_BURST: u32 = 3;
+/// What the API server said of a token is believed for this long.
+pub const TOKEN_TTL: Duration = Duration::from_secs(60);
+/// Tokens that are remembered.
+pub const TOKENS: usize = 4096;
+/// Questions about tokens under way at once; a crowd of made-up ones does not become a crowd at the API server.
+pub const TOKEN_REVIEWS: usize = 8;
+/// No token is longer.
+pub const TOKEN_BYTES: usize = 16 << 10;
+/// A report is sent within this time or later.
+pub const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The last report of a process gets this long: nothing waits for it.
+pub const REPORT_FAREWELL: Duration = Duration::from_secs(1);

@@ -2,12 +2,14 @@
 //! trace of an error.
 
 mod amounts;
+mod controller;
 mod log;
 mod metrics;
 mod process;
 mod progress;
 
 pub use amounts::{bytes, count, moment, span};
+pub use controller::ControllerMetrics;
 pub use log::{LogFilter, LogFilterError, start_log};
 pub use metrics::{Direction, FinalPass, Gauges, METRICS_TYPE, Metrics, Operation};
 pub use progress::{Progress, ProgressMode};

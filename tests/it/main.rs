@@ -20,6 +20,7 @@ mod longlog;
 mod machine;
 mod manners;
 mod model;
+mod operator;
 mod outside;
 mod passes;
 mod plain;

@@ -32,6 +32,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("push", 5),
     ("restore", 5),
     ("sidecar", 6),
+    ("operator", 7),
     ("config", 7),
     ("cli", 8),
 ];

@@ -65,6 +65,8 @@ pub enum Command {
     /// Manage the keys that open a remote
     #[command(subcommand)]
     Key(Key),
+    /// Print the definition of PodFilesystemSync for kubectl apply
+    Crd,
     /// Print a completion script for a shell
     #[command(alias = "completion")]
     Completions(Completions),

@@ -1,0 +1,53 @@
+//! What stands beside the Pods of a cluster: decides which containers a Pod gets, answers the API server, and keeps the status
+//! of each PodFilesystemSync. The door to Kubernetes.
+//!
+//! A Pod is judged and changed as JSON, and only ever added to. Keys are created and never read. Nothing here touches a volume
+//! or a remote, and no answer about a Pod waits for a write.
+
+pub mod caches;
+pub mod crd;
+pub mod events;
+pub mod lease;
+mod overlap;
+pub mod pods;
+pub mod progress;
+pub mod reconcile;
+mod secrets;
+mod status;
+mod verdict;
+
+use crate::runtime::{clock, limits};
+use k8s_openapi::jiff::Timestamp;
+use std::time::Duration;
+
+/// Now, by the wall clock: a label for people.
+fn stamp() -> Timestamp {
+    stamp_of(clock::wall_ms())
+}
+
+/// A moment in milliseconds since 1970.
+fn stamp_of(wall_ms: u64) -> Timestamp {
+    i64::try_from(wall_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or_default()
+}
+
+/// What the API server said, for a log or a status.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server answered {} {}: {}", status.code, status.reason, status.message),
+        other => other.to_string(),
+    }
+}
+
+/// What is said where the API server said nothing in time.
+fn no_answer() -> kube::Error {
+    kube::Error::Service(format!("no answer within {} s", limits::KUBE_TIMEOUT.as_secs()).into())
+}
+
+/// Works for at most so long. The work is dropped then.
+async fn timely<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = clock::sleep(longest) => None,
+    }
+}

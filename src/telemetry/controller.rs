@@ -1,0 +1,100 @@
+//! What the controller counts beside its answers to the API server. The names of PodFilesystemSyncs are labels of one metric
+//! only, as their number is bounded by the cluster.
+
+use super::metrics::new;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+type Number = Gauge<u64, AtomicU64>;
+
+/// The metrics of the controller's part. Cheap to clone; clones count together.
+#[derive(Clone, Default)]
+pub struct ControllerMetrics {
+    leader: Number,
+    uninjected: Number,
+    syncs: Family<Labels<1>, Number>,
+    errors: Family<Labels<1>, Counter>,
+    reports: Family<Labels<1>, Counter>,
+    last_complete: Family<[(&'static str, String); 2], Gauge<f64, AtomicU64>>,
+}
+
+/// The values of `result`.
+const REPORTS: [&str; 6] = ["accepted", "malformed", "unauthenticated", "forbidden", "too_often", "unavailable"];
+/// The values of `reason`.
+const ERRORS: [&str; 3] = ["status", "secret", "event"];
+
+impl ControllerMetrics {
+    /// Nothing is counted yet; every series of fixed words exists from the start.
+    pub fn register(registry: &mut Registry) -> ControllerMetrics {
+        let metrics = ControllerMetrics {
+            leader: new(registry, "vsc_leader", "1 while this replica leads"),
+            uninjected: new(registry, "vsc_uninjected_pods", "Pods that asked for syncing and run without its containers"),
+            syncs: new(registry, "vsc_sync_objects", "PodFilesystemSyncs by their condition Ready"),
+            errors: new(registry, "vsc_reconcile_errors", "What the API server refused to write"),
+            reports: new(registry, "vsc_progress_reports", "Reports of sidecars"),
+            last_complete: new(
+                registry,
+                "vsc_last_complete_sync_timestamp_seconds",
+                "When the remote was last known to hold all of the volumes of a PodFilesystemSync; absent before the first time",
+            ),
+        };
+        for result in REPORTS {
+            drop(metrics.reports.get_or_create(&[("result", result)]));
+        }
+        for reason in ERRORS {
+            drop(metrics.errors.get_or_create(&[("reason", reason)]));
+        }
+        metrics.syncs_are(0, 0);
+        metrics
+    }
+
+    /// Whether this replica leads. One that does not knows nothing of the others' work.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+        if !leads {
+            self.uninjected.set(0);
+            self.syncs_are(0, 0);
+            self.last_complete.clear();
+        }
+    }
+
+    /// Pods that asked for syncing and run without its containers.
+    pub fn uninjected(&self, pods: u64) {
+        self.uninjected.set(pods);
+    }
+
+    /// How many PodFilesystemSyncs are ready, and how many are not.
+    pub fn syncs_are(&self, ready: u64, unready: u64) {
+        self.syncs.get_or_create(&[("ready", "true")]).set(ready);
+        self.syncs.get_or_create(&[("ready", "false")]).set(unready);
+    }
+
+    /// When each PodFilesystemSync was last complete, by namespace and name, in seconds since 1970.
+    pub fn completed(&self, syncs: impl Iterator<Item = (String, String, f64)>) {
+        self.last_complete.clear();
+        for (namespace, name, seconds) in syncs {
+            self.last_complete.get_or_create(&[("namespace", namespace), ("sync", name)]).set(seconds);
+        }
+    }
+
+    /// A write failed: `status`, `secret` or `event`.
+    pub fn error(&self, reason: &'static str) {
+        self.errors.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A report was `accepted`, or why not.
+    pub fn report(&self, result: &'static str) {
+        self.reports.get_or_create(&[("result", result)]).inc();
+    }
+}
+
+impl fmt::Debug for ControllerMetrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ControllerMetrics")
+    }
+}
