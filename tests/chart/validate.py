@@ -51,8 +51,8 @@ def kinds_of(files):
                 # Every object has these; a schema need not say what is in them.
                 schema.setdefault("properties", {}).update(apiVersion={}, kind={}, metadata={})
                 kinds[f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]] = schema
-    # The module of the VictoriaMetrics operator has no place where modules are fetched from. Its scrapes of Pods have the
-    # Prometheus operator's words for what is said here.
+    # The VictoriaMetrics operator's module cannot be had where the others come from. Its scrapes of Pods have the Prometheus
+    # operator's words for what is said here.
     kinds["operator.victoriametrics.com/v1beta1", "VMPodScrape"] = kinds["monitoring.coreos.com/v1", "PodMonitor"]
     return kinds
 

@@ -122,7 +122,7 @@ namespaceSelector:
     - key: kubernetes.io/metadata.name
       operator: NotIn
       values:
-        {{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) .Values.webhook.excludedNamespaces | uniq | toYaml | nindent 8 }}
+        {{- concat (list "kube-system" "kube-public" "kube-node-lease" .Release.Namespace) (.Values.webhook.excludedNamespaces | default list) | uniq | toYaml | nindent 8 }}
 {{- end -}}
 
 {{- define "injector.matchConditions" -}}
