@@ -129,6 +129,8 @@ namespaceSelector:
 matchConditions:
   - name: not-mirror-pod
     expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
-  - name: linux
-    expression: "!has(object.spec.os) || object.spec.os.name == 'linux'"
+  - name: not-windows
+    expression: >-
+      (!has(object.spec.os) || object.spec.os.name != 'windows') && (!has(object.spec.nodeSelector) ||
+      !('kubernetes.io/os' in object.spec.nodeSelector) || object.spec.nodeSelector['kubernetes.io/os'] != 'windows')
 {{- end -}}
