@@ -71,7 +71,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   "SERVE_ADDRESS" (printf "[::]:%v" (int .Values.webhook.containerPort))
   "HEALTH_ADDR" (printf "[::]:%v" (int .Values.health.port))
   "SERVICE_NAME" $fullname
-  "WEBHOOK_CONFIGURATION" (printf "%s-mutator" $fullname)
   "LEASE_NAME" $fullname
   "IMAGE" (include "injector.sidecarImage" .)
   "IMAGE_PULL_POLICY" (.Values.sidecar.image.pullPolicy | default .Values.image.pullPolicy)
@@ -86,7 +85,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if include "injector.mountedCertificate" . -}}
 {{- $env = merge $env (dict "TLS_MODE" "files" "TLS_CRT_PATH" "/etc/admission-webhook/tls/tls.crt" "TLS_KEY_PATH" "/etc/admission-webhook/tls/tls.key") -}}
 {{- else -}}
-{{- $env = merge $env (dict "TLS_MODE" "self" "TLS_SECRET" $fullname) -}}
+{{- $env = merge $env (dict "TLS_MODE" "self" "TLS_SECRET" $fullname "WEBHOOK_CONFIGURATION" (printf "%s-mutator" $fullname)) -}}
 {{- end -}}
 {{- with .Values.imagePullSecrets -}}
 {{- $names := list -}}
