@@ -11,6 +11,7 @@
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
 #   tests/tools.sh helm      $HELM, or built with Go in the version that is pinned here; likewise
 #   tests/tools.sh helm-unittest ($HELM_UNITTEST) and helm-docs ($HELM_DOCS)
+#   tests/tools.sh promtool  $PROMTOOL, or on PATH, or out of Debian's package of Prometheus: it cannot be built from its module alone
 #   tests/tools.sh chart-python a Python with Kubernetes' schemas and a reader of PromQL, for tests/chart
 #   tests/tools.sh chart-crds a folder with the CRDs of the Prometheus operator and cert-manager, out of their Go modules
 # What is fetched is kept outside the checkout and used again.
@@ -118,6 +119,22 @@ chart_crds() {
     echo "$folder"
 }
 
+promtool() {
+    local program=$cache/promtool part=$cache/promtool.part
+    if given PROMTOOL promtool; then return; fi
+    if [ ! -x "$program" ]; then
+        command -v apt-get >/dev/null || fail "promtool is needed: put it on PATH, or set PROMTOOL=/path/to/it"
+        say "taking promtool out of Debian's package into $cache (once)"
+        rm -rf "$part"
+        mkdir -p "$part"
+        # Into a folder, and not installed: the package would start a server. A fresh machine has no lists of packages.
+        (cd "$part" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } && dpkg -x prometheus_*.deb .) >&2
+        mv "$part/usr/bin/promtool" "$program"
+        rm -rf "$part"
+    fi
+    echo "$program"
+}
+
 module_folder() {
     (cd / && go mod download -json "$1@$2") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
 }
@@ -196,6 +213,7 @@ case "${1:-}" in
             'github.com/vmware-labs/yaml-jsonpath v0.3.2 => github.com/helm-unittest/yaml-jsonpath v0.4.0'
         ;;
     chart-python) chart_python ;;
+    promtool) promtool ;;
     chart-crds) chart_crds ;;
-    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy|helm|helm-docs|helm-unittest|chart-python|chart-crds" ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy|helm|helm-docs|helm-unittest|promtool|chart-python|chart-crds" ;;
 esac

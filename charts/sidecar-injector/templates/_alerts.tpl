@@ -79,6 +79,6 @@ VolumeInjectorErrors:
   for: 0m
   severity: warning
   threshold: 0
-  summary: "The injector could not answer {{ `{{ $value | humanize }}` }} reviews within 15 minutes ({{ `{{ $labels.reason }}` }})"
+  summary: "The injector could not answer reviews of the API server: {{ `{{ $labels.reason }}` }}"
   description: The Pods concerned were refused. The injector's log says why.
 {{- end -}}
