@@ -2,7 +2,9 @@
 
 mod cluster;
 mod crd;
+mod inject;
 mod lease;
+mod template;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -85,6 +85,12 @@ pub struct Location {
     /// The epoch of the writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_epoch: Option<i64>,
+    /// Bytes that wait to be pushed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_bytes: Option<i64>,
+    /// What kind of trouble there is, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What went wrong, if something did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
