@@ -310,7 +310,7 @@ impl Reconciler {
         let message = report.message.as_deref().unwrap_or("see the log of the container");
         let (reason, note) = match (report.step, report.result) {
             (Step::Restore, PassResult::Failed) => (Reason::RestoreFailed, format!("restoring {}: {message}", report.directory)),
-            (Step::Restore, _) => (Reason::VolumeRestored, format!("restored {}: {message}", report.directory)),
+            (Step::Restore, _) => (Reason::VolumeRestored, format!("{}: {message}", report.directory)),
             (_, PassResult::Failed) => (Reason::SyncFailing, format!("pushing to {}: {message}", report.directory)),
             (_, PassResult::Partial) if report.deletes_held > 0 => {
                 let held = report.deletes_held;
