@@ -3,6 +3,7 @@
 mod cluster;
 mod crd;
 mod lease;
+mod reconcile;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
