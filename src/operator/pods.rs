@@ -30,6 +30,11 @@ pub fn wanted() -> watcher::Config {
 pub struct Seen(Arc<PodMeta>);
 
 impl Seen {
+    #[cfg(test)]
+    pub(super) fn of(pod: Arc<PodMeta>) -> Seen {
+        Seen(pod)
+    }
+
     /// The Pod of that name.
     pub fn find(pods: &Store<PodMeta>, namespace: &str, name: &str) -> Option<Seen> {
         pods.get(&ObjectRef::new(name).within(namespace)).map(Seen)

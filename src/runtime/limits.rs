@@ -228,7 +228,9 @@ pub const RECONCILE_GATHER: Duration = Duration::from_millis(200);
 /// A round is made at least this often: what became stale is seen without a change.
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// After a failure, a PodFilesystemSync is looked at again after this long.
-pub const RECONCILE_PAUSE: Duration = Duration::from_secs(10);
+pub const RECONCILE_PAUSE: Duration = Duration::from_secs(5);
+/// A write that the watch has not told of after this long will not be told of: it changed nothing.
+pub const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 /// Remote paths that one status names; the API server bounds the size of an object.
 pub const LOCATIONS: usize = 64;
 /// An Event is told again only after this long; what happens more often is one Event.

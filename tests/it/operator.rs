@@ -3,6 +3,7 @@
 mod cluster;
 mod crd;
 mod lease;
+mod progress;
 mod reconcile;
 
 use serde_json::Value;
