@@ -233,7 +233,8 @@ fn times_and_amounts_alone_are_no_transition() {
     let before = judged(&added(&[report("p", "d", json!({}))], &["p"]), json!({}), &["p"], NOON_MS);
     let next = |fields: Value| {
         let mut status = before.clone();
-        let received = Received { at_ms: NOON_MS + MINUTE_MS, ..report("p", "d", fields) };
+        let mut received = report("p", "d", fields);
+        received.at_ms = NOON_MS + MINUTE_MS;
         add(&mut status, &received, &BTreeSet::from(["p"]));
         judged(&status, json!({}), &["p"], NOON_MS + MINUTE_MS)
     };

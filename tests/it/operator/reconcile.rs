@@ -34,7 +34,11 @@ pub struct Replica {
 
 impl Replica {
     pub fn new(cluster: &Cluster, leads: bool, rules: Rules) -> Replica {
-        let (client, news, stop) = (cluster.client(), Arc::new(Notify::new()), Stop::new());
+        Replica::of(cluster.client(), leads, rules)
+    }
+
+    pub fn of(client: kube::Client, leads: bool, rules: Rules) -> Replica {
+        let (news, stop) = (Arc::new(Notify::new()), Stop::new());
         let mut tasks = Tasks::new("a replica");
         let (syncs, writer) = kube::runtime::reflector::store::<PodFilesystemSync>();
         let (api, told, stopped) = (kube::Api::all(client.clone()), news.clone(), stop.clone());
