@@ -1,6 +1,6 @@
 //! Tells the controller how things stand, on the side: a pass neither waits for it nor fails with it.
 
-use crate::contract::progress::{Report, Step};
+use crate::contract::progress::Report;
 use crate::runtime::{Stop, Tasks, clock, limits};
 use crate::store::reporting::{Controller, ReportError};
 use std::time::Duration;
@@ -36,13 +36,11 @@ impl Reporter {
         self.newest.send_replace(Some(report));
     }
 
-    /// Sends the last report at once, as one, and gives it a moment.
+    /// Sends what is not sent yet, with what the end left behind, and gives it a moment.
     pub(super) async fn finish(&mut self, pending_bytes: Option<u64>) {
-        self.newest.send_if_modified(|newest| {
-            let Some(report) = newest else { return false };
-            report.step = Step::LastPush;
-            report.pending_bytes = pending_bytes.unwrap_or(report.pending_bytes);
-            true
+        self.newest.send_if_modified(|newest| match (newest, pending_bytes) {
+            (Some(report), Some(bytes)) => std::mem::replace(&mut report.pending_bytes, bytes) != bytes,
+            _ => false,
         });
         self.ending.ask();
         // Cancel-safe: what is not sent by then is not sent.

@@ -252,6 +252,22 @@ async fn times_and_amounts_alone_are_not_written_at_once() {
     assert_eq!(status(&cluster, "a")["locations"][0]["generation"], 8);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_end_left_behind_is_the_last_that_is_reported() {
+    let cluster = cluster();
+    let replica = replica(&cluster, true).await;
+    let machine = reporting(&format!("http://{}/progress", listen(&replica).await), None);
+    let mut running = machine.sidecar(&["--schedule=@every 1h", "--grace=4s"]);
+    location(&cluster, "its first push", |location| location["lastResult"] == "Complete").await;
+    machine.write("late", crate::machine::noise(1, 70_000));
+    std::fs::rename(machine.at("remote"), machine.at("gone")).expect("renamed");
+    std::fs::write(machine.at("remote"), "no folder").expect("a file");
+    let (code, said) = tokio::task::block_in_place(|| running.terminate());
+    assert_ne!(code, 0, "{said}");
+    let known = location(&cluster, "what is pending", |location| location["pendingBytes"] == 70_000).await;
+    assert_eq!((&known["lastResult"], &known["synchronizedToRemote"]), (&json!("Failed"), &json!(true)), "{said}");
+}
+
 /// The receiver as a server of its own.
 async fn listen(replica: &Replica) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -12,7 +12,7 @@ use volume_syncing_controller::operator::events::Events;
 use volume_syncing_controller::operator::pods::{self, PodMeta};
 use volume_syncing_controller::operator::progress::{Inbox, Receiver};
 use volume_syncing_controller::operator::reconcile::{Reconciler, Rules};
-use volume_syncing_controller::runtime::{Stop, Tasks};
+use volume_syncing_controller::runtime::{Stop, Tasks, limits};
 use volume_syncing_controller::seal::RawKey;
 use volume_syncing_controller::telemetry::ControllerMetrics;
 
@@ -307,8 +307,10 @@ async fn who_leads_no_more_makes_no_key() {
     cluster.put(SYNCS, encrypted("a"));
     let replica = Replica::new(&cluster, true, Rules::default());
     until("it tries", || (secret_writes(&cluster) == 1).then_some(())).await;
+    let began = Instant::now();
     replica.leads.send_replace(false);
     until("it stops", || (replica.metric("vsc_leader") == 0.0).then_some(())).await;
+    assert!(began.elapsed() < limits::KUBE_TIMEOUT / 2, "the write went on: {:?}", began.elapsed());
     cluster.put(SYNCS, encrypted("b"));
     let other = Replica::new(&cluster, true, Rules::default());
     condition(&cluster, "a", "EncryptionKeyReady", "KeyCreated").await;
