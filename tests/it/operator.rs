@@ -4,6 +4,8 @@ mod cluster;
 mod crd;
 mod inject;
 mod lease;
+mod progress;
+mod reconcile;
 mod template;
 
 use serde_json::Value;
