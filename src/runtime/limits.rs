@@ -153,10 +153,6 @@ pub const RENEW_WAIT: Duration = Duration::from_secs(5);
 pub const RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// One request for credentials takes no longer: the services that give them are near, or not there.
 pub const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Silence of a predecessor, observed here, after which its volume is taken over.
-pub const TAKEOVER_SILENCE: Duration = Duration::from_secs(20);
-/// How long a predecessor that keeps writing is waited for.
-pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(120);
 /// While waiting for a predecessor, its head is looked at this often.
 pub const TAKEOVER_POLL: Duration = Duration::from_secs(1);
 /// Tries of a claim that other claims keep overtaking.

@@ -35,7 +35,8 @@ impl Bench {
     }
 
     fn pass(&self, pusher: &mut Pusher<'_>, dirty: Dirty, last: bool) -> Outcome {
-        let outcome = self.runtime.block_on(pusher.pass(&Pass { dirty, last }, &Stop::new())).expect("a pass");
+        let outcome =
+            self.runtime.block_on(pusher.pass(&Pass { dirty, last, allow_deletes: None }, &Stop::new())).expect("a pass");
         assert_eq!(outcome.ending(), Ending::Complete);
         outcome
     }

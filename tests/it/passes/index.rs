@@ -154,7 +154,7 @@ fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
         commits += usize::from(seen.verb == Verb::Put && seen.key.contains("/log/"));
         if commits == 2 { Fault::Status(403, "AccessDenied") } else { Fault::None }
     });
-    let everything = Pass { dirty: Dirty::everything(), last: false };
+    let everything = Pass { dirty: Dirty::everything(), last: false, allow_deletes: None };
     let failed = bench.runtime.block_on(pusher.pass(&everything, &Stop::new()));
     assert!(failed.is_err());
     assert_eq!(parts(&s3), 5, "the base's part is stored, its commit is not");
