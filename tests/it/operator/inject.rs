@@ -369,11 +369,10 @@ fn random_pods_keep_what_they_have_and_converge() {
         }
         let Ok(first) = case.inject(&pod) else { return Ok(()) };
         let mut once = patched(&pod, &first);
-        for (place, name, value) in strange.iter().filter(|(place, _, _)| pod.pointer(place).is_some_and(Value::is_object)) {
-            // Our init container may stand before the one that was first.
-            if !place.contains("initContainers") {
-                assert_eq!(once.pointer(place).and_then(|at| at.get(name)), Some(value), "{}: {place}/{name}", case.name);
-            }
+        // Our init container may stand before the one that was first.
+        for (place, name, _) in strange.iter().filter(|(place, _, _)| !place.contains("initContainers")) {
+            let field = |pod: &Value| pod.pointer(place).and_then(|at| at.get(name)).cloned();
+            assert_eq!(field(&once), field(&pod), "{}: {place}/{name}", case.name);
         }
         for kind in extra {
             let (list, at_front) =
