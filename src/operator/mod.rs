@@ -5,16 +5,21 @@
 //! or a remote, and no answer about a Pod waits for a write.
 
 pub mod caches;
+pub mod certs;
 pub mod crd;
 pub mod events;
 pub mod lease;
+pub mod nodes;
 mod overlap;
 pub mod pods;
 pub mod progress;
+pub mod readiness;
 pub mod reconcile;
+pub mod review;
 mod secrets;
 mod status;
 mod verdict;
+pub mod web;
 
 use crate::runtime::{clock, limits};
 use k8s_openapi::jiff::Timestamp;
