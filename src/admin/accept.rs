@@ -30,6 +30,8 @@ pub async fn accept_until<S>(
             },
         }
     }
+    // A listener that was handed over is closed: who comes now is told at once that nobody is here.
+    drop(poll_accept);
     let ending = async { while connections.next().await.is_some() {} };
     let _ = timeout(farewell, ending).await;
 }

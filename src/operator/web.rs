@@ -52,12 +52,13 @@ impl Front {
     pub async fn serve(self, stop: &Stop, drain: Duration, site: Arc<impl Site>) {
         let closing = Stop::new();
         let mut guests: Vec<Arc<Guest>> = Vec::new();
-        let accept = |context: &mut Context<'_>| self.listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        let Front { listener, tls } = self;
+        let accept = move |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
         let begin = |stream: TcpStream, connections: &mut Tasks<()>| {
             make_room(&mut guests);
             let guest = Arc::new(Guest::new());
             guests.push(Arc::clone(&guest));
-            let (tls, site, closing) = (self.tls.clone(), Arc::clone(&site), closing.clone());
+            let (tls, site, closing) = (tls.clone(), Arc::clone(&site), closing.clone());
             connections.spawn(async move {
                 let cut = guest.cut.clone();
                 // Cancel-safe: whichever ends first, nothing is kept.

@@ -1,5 +1,7 @@
 //! The controller in a cluster: its resource, and what it makes of Pods.
 
+mod caller;
+mod certs;
 mod cluster;
 mod crd;
 mod lease;

@@ -158,7 +158,7 @@ impl Keeper {
         let trusts = |webhook: &MutatingWebhook| {
             let bundle = webhook.client_config.ca_bundle.as_ref().map(|bundle| String::from_utf8_lossy(&bundle.0));
             let name = self.names.first().map_or("", String::as_str);
-            bundle.is_some_and(|bundle| is_trusted(&bundle, shown, name, wall_ms()))
+            bundle.is_some_and(|bundle| is_trusted(&bundle, shown, name, (self.terms.now_ms)()))
         };
         let mut webhooks = ours(found.configuration.as_deref()).peekable();
         self.readiness.trust(webhooks.peek().is_some() && webhooks.all(trusts));
@@ -169,7 +169,7 @@ impl Keeper {
         let may_write = self.leads.as_ref().is_none_or(|leads| *leads.borrow());
         let bundle = found.kept.as_ref().map(Kept::bundle);
         let is_published = bundle.as_ref().is_some_and(|bundle| is_published(found.configuration.as_deref(), bundle));
-        let step = advance(found.kept.as_ref(), &self.names, self.terms, wall_ms(), is_published);
+        let step = advance(found.kept.as_ref(), &self.names, self.terms, is_published);
         if let Step::Store(kept, reason) = step.map_err(|error: CertError| error.to_string())?
             && (may_write || found.secret.is_none())
         {
@@ -274,10 +274,6 @@ async fn led(leads: Option<&mut watch::Receiver<bool>>) {
     if leads.changed().await.is_err() {
         std::future::pending().await
     }
-}
-
-fn wall_ms() -> i64 {
-    i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

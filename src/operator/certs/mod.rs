@@ -14,7 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -92,7 +92,7 @@ impl Shown {
         let expires = validity::not_after_ms(first);
         let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
         let key = key.map_err(|_| CertError::NoKey { what: what.to_string() })?;
-        let pair = CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|cause| CertError::Pair { cause })?;
+        let pair = CertifiedKey::from_der(chain, key, &crypto::ring::default_provider()).map_err(|cause| CertError::Pair { cause })?;
         *self.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
         Ok(expires)
     }
@@ -123,7 +123,7 @@ pub fn server_config(shown: Arc<Shown>) -> Result<Arc<ServerConfig>, CertError> 
 }
 
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
+    Arc::new(crypto::ring::default_provider())
 }
 
 /// The certificates of a text, as far as it can be read.
