@@ -8,6 +8,7 @@ pub mod caches;
 pub mod certs;
 pub mod crd;
 pub mod events;
+pub mod inject;
 pub mod lease;
 pub mod nodes;
 mod overlap;
@@ -18,6 +19,7 @@ pub mod reconcile;
 pub mod review;
 mod secrets;
 mod status;
+pub mod template;
 mod verdict;
 pub mod web;
 

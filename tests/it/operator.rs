@@ -4,7 +4,9 @@ mod caller;
 mod certs;
 mod cluster;
 mod crd;
+mod inject;
 mod lease;
+mod template;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
