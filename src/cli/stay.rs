@@ -3,13 +3,13 @@
 use super::args::SyncToRemote;
 use super::frame::Frame;
 use crate::admin::{AdminError, ControlSocket, Health, HealthRules, PidFile, Web, wishes};
-use crate::config::read_heartbeat;
+use crate::config::{read_heartbeat, read_reporting};
 use crate::contract::control::socket_paths;
 use crate::cycle::Spacing;
 use crate::fault::{Kind, Report};
 use crate::push::Push;
 use crate::runtime::{Stop, Tasks, limits};
-use crate::sidecar::{Around, Rhythm, run};
+use crate::sidecar::{Around, Reporter, Rhythm, run};
 use crate::store::heartbeat::Heartbeat;
 use crate::telemetry::Metrics;
 use std::time::Duration;
@@ -48,7 +48,13 @@ pub async fn stay(push: Push<'_>, args: &SyncToRemote, frame: &Frame) -> Result<
         created => created.ok(),
     };
     let rhythm = rhythm(args);
-    let around = Around { signals: frame.signals.clone(), wishes: wished, health, metrics, heartbeat };
+    // What the injector wrote is never a reason not to push.
+    let reporting = read_reporting(&frame.environment).unwrap_or_else(|error| {
+        tracing::warn!("nothing is reported to the controller: {error}");
+        None
+    });
+    let reporter = reporting.map(|(controller, sync)| Reporter::new(controller, sync, args.dst.clone()));
+    let around = Around { signals: frame.signals.clone(), wishes: wished, health, metrics, heartbeat, reporter };
     let ended = run(push, &rhythm, around).await;
     served.ask();
     while servers.next().await.is_some() {}

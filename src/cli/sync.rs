@@ -4,14 +4,15 @@ use super::args::{self, Owners, RemoteToLocalSync, SyncToRemote, TakeoverHow};
 use super::frame::Frame;
 use super::stay;
 use crate::admin::ask_any;
-use crate::config::At;
-use crate::contract::control::{Request, socket_paths};
+use crate::config::{At, read_reporting};
+use crate::contract::control::{PassResult, Request, socket_paths};
+use crate::contract::progress::{self, MESSAGE_BYTES, Step, Trouble, VERSION, one_line};
 use crate::disk::Volume;
 use crate::fault::{Kind, Report};
 use crate::plan::RestoreAction;
 use crate::push::{CaptureOptions, Ending, PlainOptions, Push, PushError, push};
 use crate::remote::session::{Local, SessionError};
-use crate::restore::{self, Restore, restore};
+use crate::restore::{self, Restore, RestoreError, restore};
 use crate::runtime::limits;
 use crate::telemetry::{Progress, bytes, span};
 use crate::tree::Filter;
@@ -163,9 +164,58 @@ pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Re
     };
     let restored = restore(&request, &frame.stop).await;
     progress.finish();
+    if !args.dry_run {
+        tell_controller(&restored, args, frame).await;
+    }
     let outcome = restored?;
     say_restored(&outcome, &place);
     Ok(0)
+}
+
+/// Tells the controller of a restore, once and within its time; that it does not hear of it changes nothing.
+async fn tell_controller(restored: &Result<restore::Outcome, RestoreError>, args: &RemoteToLocalSync, frame: &Frame) {
+    let sent = match read_reporting(&frame.environment) {
+        Ok(None) => return,
+        Ok(Some((controller, sync))) => {
+            let report = restore_report(restored, sync, args.src.clone());
+            frame.stop.or(controller.send(&report)).await.unwrap_or(Ok(())).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(problem) = sent {
+        tracing::warn!("the controller was not told of this restore, which changes nothing else: {problem}");
+    }
+}
+
+fn restore_report(restored: &Result<restore::Outcome, RestoreError>, sync: String, directory: String) -> progress::Report {
+    let (result, trouble, message) = match restored {
+        Ok(outcome) if outcome.action.is_none() => {
+            (PassResult::Noop, None, "the remote is empty: nothing to restore".to_string())
+        }
+        Ok(outcome) => {
+            let message = format!("{} entries and {} written, {} kept", outcome.placed, bytes(outcome.bytes), outcome.kept);
+            (PassResult::Complete, None, message)
+        }
+        Err(error) => {
+            let trouble = if error.is_wrong_key() { Trouble::KeyMismatch } else { Trouble::Failing };
+            (PassResult::Failed, Some(trouble), Report::of(error).to_string())
+        }
+    };
+    progress::Report {
+        version: VERSION,
+        sync,
+        directory,
+        step: Step::Restore,
+        result,
+        trouble,
+        message: Some(one_line(&message, MESSAGE_BYTES)),
+        generation: restored.as_ref().map_or(0, |outcome| outcome.commit),
+        epoch: 0,
+        since_complete_ms: None,
+        pending_bytes: 0,
+        deletes_held: 0,
+        key_fingerprint: None,
+    }
 }
 
 fn say_restored(outcome: &restore::Outcome, place: &str) {

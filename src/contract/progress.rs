@@ -67,8 +67,6 @@ pub enum Step {
     Restore,
     /// A pass.
     Push,
-    /// The last pass: the sidecar ends.
-    LastPush,
 }
 
 /// Trouble that asks for something of its own.
@@ -114,7 +112,7 @@ mod tests {
             version: VERSION,
             sync: "s".repeat(253),
             directory: "\"".repeat(DIRECTORY_BYTES),
-            step: Step::LastPush,
+            step: Step::Restore,
             result: PassResult::Complete,
             trouble: Some(Trouble::DeletesHeld),
             message: Some(one_line(&"\\\n".repeat(MESSAGE_BYTES), MESSAGE_BYTES)),

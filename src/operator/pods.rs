@@ -27,44 +27,54 @@ pub fn wanted() -> watcher::Config {
 
 /// One Pod, as far as it matters here.
 #[derive(Debug, Clone)]
-pub struct Seen(Arc<PodMeta>);
+pub struct Seen {
+    metadata: Arc<PodMeta>,
+    injected_by: Option<String>,
+}
 
 impl Seen {
+    /// What a Pod's metadata tell.
+    pub(super) fn of(metadata: Arc<PodMeta>) -> Seen {
+        let mut seen = Seen { metadata, injected_by: None };
+        let status = seen.annotation(STATUS_ANNOTATION).and_then(|text| serde_json::from_str::<Value>(text).ok());
+        seen.injected_by = status.and_then(|status| Some(status.get("sync")?.as_str()?.to_owned()));
+        seen
+    }
+
     /// The Pod of that name.
     pub fn find(pods: &Store<PodMeta>, namespace: &str, name: &str) -> Option<Seen> {
-        pods.get(&ObjectRef::new(name).within(namespace)).map(Seen)
+        pods.get(&ObjectRef::new(name).within(namespace)).map(Seen::of)
     }
 
     /// All Pods.
     pub fn all(pods: &Store<PodMeta>) -> Vec<Seen> {
-        pods.state().into_iter().map(Seen).collect()
+        pods.state().into_iter().map(Seen::of).collect()
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        self.0.metadata.name.as_deref().unwrap_or_default()
+        self.metadata.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// Its namespace.
     pub fn namespace(&self) -> &str {
-        self.0.metadata.namespace.as_deref().unwrap_or_default()
+        self.metadata.metadata.namespace.as_deref().unwrap_or_default()
     }
 
     /// What no other Pod ever has.
     pub fn uid(&self) -> &str {
-        self.0.metadata.uid.as_deref().unwrap_or_default()
+        self.metadata.metadata.uid.as_deref().unwrap_or_default()
     }
 
     /// Its labels.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         const NONE: &BTreeMap<String, String> = &BTreeMap::new();
-        self.0.metadata.labels.as_ref().unwrap_or(NONE)
+        self.metadata.metadata.labels.as_ref().unwrap_or(NONE)
     }
 
     /// The PodFilesystemSync by which it was injected.
-    pub fn injected_by(&self) -> Option<String> {
-        let status: Value = serde_json::from_str(self.annotation(STATUS_ANNOTATION)?).ok()?;
-        status.get("sync")?.as_str().map(str::to_owned)
+    pub fn injected_by(&self) -> Option<&str> {
+        self.injected_by.as_deref()
     }
 
     /// Whether it bears the mark of an injection.
@@ -79,12 +89,12 @@ impl Seen {
 
     /// Whether it is being deleted.
     pub fn is_ending(&self) -> bool {
-        self.0.metadata.deletion_timestamp.is_some()
+        self.metadata.metadata.deletion_timestamp.is_some()
     }
 
     /// When it was made, in milliseconds since 1970.
     pub fn made_ms(&self) -> i64 {
-        self.0.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond())
+        self.metadata.metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_millisecond())
     }
 
     /// For Events.
@@ -92,15 +102,15 @@ impl Seen {
         ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Pod".into()),
-            name: self.0.metadata.name.clone(),
-            namespace: self.0.metadata.namespace.clone(),
-            uid: self.0.metadata.uid.clone(),
+            name: self.metadata.metadata.name.clone(),
+            namespace: self.metadata.metadata.namespace.clone(),
+            uid: self.metadata.metadata.uid.clone(),
             ..ObjectReference::default()
         }
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {
-        let value = self.0.metadata.annotations.as_ref()?.get(name)?;
+        let value = self.metadata.metadata.annotations.as_ref()?.get(name)?;
         Some(value.trim()).filter(|value| !value.is_empty())
     }
 }

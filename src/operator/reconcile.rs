@@ -60,9 +60,11 @@ pub struct Reconciler {
 }
 
 /// What is remembered of one PodFilesystemSync, by its UID.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Desk {
     written: Option<Instant>,
+    /// The version in the cache when it was written: what is there as long as the write was not heard of.
+    outdated: Option<String>,
     /// It failed: not before this.
     again: Option<Instant>,
 }
@@ -85,7 +87,7 @@ impl Round {
     }
 
     fn desk(&self, uid: &str) -> Desk {
-        self.desks.lock().unwrap_or_else(PoisonError::into_inner).get(uid).copied().unwrap_or_default()
+        self.desks.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
     }
 
     fn set_desk(&self, uid: &str, desk: Desk) {
@@ -167,6 +169,10 @@ impl Reconciler {
         if let Some(again) = desk.again.filter(|again| *again > round.now) {
             return round.wake(again);
         }
+        let is_outdated = desk.outdated.is_some() && desk.outdated == sync.metadata.resource_version;
+        if let Some(until) = desk.written.map(|at| at + limits::CACHE_PATIENCE).filter(|at| is_outdated && *at > round.now) {
+            return round.wake(until);
+        }
         desk.again = None;
         for received in received {
             self.tell_of(received).await;
@@ -178,6 +184,7 @@ impl Reconciler {
         match self.write(sync, received, verdict.as_ref(), pods, desk.written).await {
             Ok(Written::Now) => {
                 desk.written = Some(clock::now());
+                desk.outdated = sync.metadata.resource_version.clone();
                 self.inbox.done(received);
             }
             Ok(Written::NotNeeded) => self.inbox.done(received),
@@ -310,7 +317,7 @@ impl Reconciler {
         let message = report.message.as_deref().unwrap_or("see the log of the container");
         let (reason, note) = match (report.step, report.result) {
             (Step::Restore, PassResult::Failed) => (Reason::RestoreFailed, format!("restoring {}: {message}", report.directory)),
-            (Step::Restore, _) => (Reason::VolumeRestored, format!("restored {}: {message}", report.directory)),
+            (Step::Restore, _) => (Reason::VolumeRestored, format!("{}: {message}", report.directory)),
             (_, PassResult::Failed) => (Reason::SyncFailing, format!("pushing to {}: {message}", report.directory)),
             (_, PassResult::Partial) if report.deletes_held > 0 => {
                 let held = report.deletes_held;

@@ -139,7 +139,7 @@ fn keep_some(locations: &mut Vec<Location>, live: &BTreeSet<&str>) {
 /// Sums up: conditions, Pods, times and amounts.
 pub fn judge(status: &mut PodFilesystemSyncStatus, sync: &PodFilesystemSync, verdict: &Verdict, pods: &[Seen], now_ms: u64) {
     let name = sync.metadata.name.as_deref().unwrap_or_default();
-    let injected: BTreeSet<&str> = pods.iter().filter(|pod| pod.injected_by().as_deref() == Some(name)).map(Seen::uid).collect();
+    let injected: BTreeSet<&str> = pods.iter().filter(|pod| pod.injected_by() == Some(name)).map(Seen::uid).collect();
     let is_current = |location: &&Location| location.pod_uid.as_deref().is_some_and(|uid| injected.contains(uid));
     let mut current: Vec<&Location> = status.locations.iter().filter(is_current).collect();
     let failing = current.iter().filter(|location| location.last_result == Some(LastResult::Failed)).count();

@@ -67,6 +67,13 @@ impl PushError {
     }
 }
 
+impl PushError {
+    /// Whether the key or passphrase does not open what lies at the remote.
+    pub fn is_wrong_key(&self) -> bool {
+        matches!(self, PushError::Vault(error) | PushError::Session(SessionError::Vault(error)) if error.is_wrong_key())
+    }
+}
+
 impl From<PlainStateError> for PushError {
     fn from(error: PlainStateError) -> PushError {
         match error {

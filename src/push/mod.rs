@@ -115,6 +115,11 @@ impl<'a> Pusher<'a> {
         self.kept.session.as_ref().and_then(sealed::Session::epoch)
     }
 
+    /// The slot that opened the vault; `None` before that, and in the plain layout.
+    pub fn slot(&self) -> Option<&str> {
+        self.kept.session.as_ref().map(sealed::Session::slot)
+    }
+
     /// One pass. After one that failed, the next begins by finding out anew what lies at the remote.
     pub async fn pass(&mut self, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
         let request = self.request;

@@ -81,6 +81,11 @@ impl Session {
         self.writer.as_ref().map(|writer| writer.claim.epoch)
     }
 
+    /// The slot that opened the vault.
+    pub fn slot(&self) -> &str {
+        &self.memory.vault.slot
+    }
+
     /// Finds out what lies at the remote; a vault is made where there is none. `None`: a dry run on an empty remote.
     async fn open(request: &Push<'_>, unlocker: &Unlocker, stop: &Stop) -> Result<Option<Session>, PushError> {
         let (vault, newest, probed) = match open(&request.bucket, unlocker, stop).await? {

@@ -148,6 +148,13 @@ impl From<PlainStateError> for RestoreError {
     }
 }
 
+impl RestoreError {
+    /// Whether the key or passphrase does not open what lies at the remote.
+    pub fn is_wrong_key(&self) -> bool {
+        matches!(self, RestoreError::Vault(error) | RestoreError::Session(SessionError::Vault(error)) if error.is_wrong_key())
+    }
+}
+
 impl Fault for RestoreError {
     fn kind(&self) -> Kind {
         match self {

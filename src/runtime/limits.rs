@@ -205,7 +205,7 @@ pub const INTERRUPT_WAIT: Duration = Duration::from_secs(3600);
 pub const FAREWELL: Duration = Duration::from_secs(1);
 /// After the system refused a connection (too many open files), the next is waited for only after this long.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The news of a complete pass is sent within this time or not at all.
+/// The news of a complete pass, or a report, is sent within this time or not at all.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The Lease of the leading replica: others may take it when its holder was silent for this long.
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -228,7 +228,9 @@ pub const RECONCILE_GATHER: Duration = Duration::from_millis(200);
 /// A round is made at least this often: what became stale is seen without a change.
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// After a failure, a PodFilesystemSync is looked at again after this long.
-pub const RECONCILE_PAUSE: Duration = Duration::from_secs(10);
+pub const RECONCILE_PAUSE: Duration = Duration::from_secs(5);
+/// A write that the watch has not told of after this long will not be told of: it changed nothing.
+pub const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 /// Remote paths that one status names; the API server bounds the size of an object.
 pub const LOCATIONS: usize = 64;
 /// An Event is told again only after this long; what happens more often is one Event.
@@ -249,9 +251,9 @@ pub const TOKENS: usize = 4096;
 pub const TOKEN_REVIEWS: usize = 8;
 /// No token is longer.
 pub const TOKEN_BYTES: usize = 16 << 10;
-/// A report is sent within this time or later.
-pub const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The last report of a process gets this long: nothing waits for it.
+/// A report that was not taken is sent again after this long, unless a newer one is there by then.
+pub const REPORT_PAUSE: Duration = Duration::from_secs(30);
+/// The last report of a process gets this long: what comes after it must not wait for a controller.
 pub const REPORT_FAREWELL: Duration = Duration::from_secs(1);
 /// An AdmissionReview is no longer: the API server takes objects of 3 MiB, and a review may hold two of them.
 pub const REVIEW_BYTES: usize = 10 << 20;

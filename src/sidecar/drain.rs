@@ -32,6 +32,9 @@ impl Sidecar<'_> {
             farewell.with_pending(pending)
         };
         self.metrics.final_ended(said);
+        if let Some(mut reporter) = self.reporter.take() {
+            self.within_time(limits::REPORT_FAREWELL, reporter.finish(farewell.unsynced_bytes)).await;
+        }
         if let Some(message) = &farewell.message {
             tracing::error!(
                 unsynced_files = farewell.unsynced_files,
@@ -52,6 +55,7 @@ impl Sidecar<'_> {
             let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true }).await;
             self.trigger.end(report::end_of(&result), clock::now());
             self.reports.pass(self.request, &result, began_ms);
+            self.tell_controller(&result);
             self.hear(clock::now());
             let again = match &result {
                 // The application may still have written its last words while they were pushed.

@@ -8,6 +8,7 @@ mod drain;
 mod ears;
 mod farewell;
 mod report;
+mod reporter;
 mod ticks;
 
 use self::ears::Ears;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 pub use farewell::usual_place;
+pub use reporter::Reporter;
 
 /// When passes begin, and how the end goes.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub struct Around {
     pub metrics: Metrics,
     /// Told of each complete pass.
     pub heartbeat: Option<crate::store::heartbeat::Heartbeat>,
+    /// Tells the controller how things stand.
+    pub reporter: Option<Reporter>,
 }
 
 /// Runs until a signal ends it; the exit code.
@@ -72,6 +76,7 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
         grace: Grace::new(rhythm.grace),
         unheard: rhythm.watch && watch.is_none(),
         reports: Reports::new(&around, request.bucket.describe()),
+        reporter: around.reporter,
         ears: watch.clone().map(Ears::new),
         watch,
         second: around.signals.hear_second(),
@@ -125,6 +130,7 @@ struct Sidecar<'a> {
     /// Changes should be heard and cannot be.
     unheard: bool,
     reports: Reports,
+    reporter: Option<Reporter>,
     signals: Signals,
     second: Stop,
     wishes: mpsc::Receiver<Wish>,
@@ -302,6 +308,14 @@ impl Sidecar<'_> {
             PassEnd::Complete => drop(stop.or(self.reports.send_heartbeat()).await),
             PassEnd::Failed => self.reports.count_pending(self.request, &dirty, &stop).await,
             PassEnd::Partial => {}
+        }
+        self.tell_controller(&result);
+    }
+
+    /// Has the controller told how things stand; waits for nothing.
+    fn tell_controller(&self, result: &Result<Outcome, PushError>) {
+        if let Some(reporter) = &self.reporter {
+            reporter.tell(self.reports.report(reporter.of(), result, &self.pusher));
         }
     }
 

@@ -3,9 +3,11 @@
 use super::Around;
 use crate::admin::{Ended, Health};
 use crate::contract::control::{self, PassResult, Reply};
+use crate::contract::progress::{self, MESSAGE_BYTES, Step, Trouble, VERSION, one_line};
 use crate::cycle::PassEnd;
 use crate::fault::{Fault, Kind, Report};
-use crate::push::{Ending, Outcome, Push, PushError, pending};
+use crate::plan::HoldReason;
+use crate::push::{Ending, Held, Outcome, Push, PushError, Pusher, pending};
 use crate::runtime::Stop;
 use crate::store::Requests;
 use crate::store::heartbeat::Heartbeat;
@@ -67,6 +69,49 @@ impl Reports {
         match result {
             Ok(outcome) => self.ended(outcome, began_ms),
             Err(error) => self.failed(error),
+        }
+    }
+
+    /// What the controller is told of a pass.
+    pub fn report(
+        &self,
+        (sync, directory): (String, String),
+        result: &Result<Outcome, PushError>,
+        pusher: &Pusher<'_>,
+    ) -> progress::Report {
+        let (word, trouble, message) = match result {
+            Ok(outcome) => match (outcome.ending(), outcome.held) {
+                (Ending::Complete, _) if outcome.published => (PassResult::Complete, None, None),
+                (Ending::Complete, _) => (PassResult::Noop, None, None),
+                (Ending::Partial(_), Some(Held { reason: HoldReason::Fuse, count, .. })) => {
+                    (PassResult::Partial, Some(Trouble::DeletesHeld), Some(format!("{count} deletes wait for an approval")))
+                }
+                (Ending::Partial(_), _) => (PassResult::Partial, None, Some("something was left out: see the log".to_owned())),
+            },
+            Err(error) => {
+                let trouble = match error.kind() {
+                    _ if error.is_wrong_key() => Trouble::KeyMismatch,
+                    Kind::Fenced => Trouble::LeaseHeld,
+                    _ => Trouble::Failing,
+                };
+                (PassResult::Failed, Some(trouble), Some(Report::of(error).to_string()))
+            }
+        };
+        let (status, gauges) = (self.health.status(), self.metrics.gauges());
+        progress::Report {
+            version: VERSION,
+            sync,
+            directory,
+            step: Step::Push,
+            result: word,
+            trouble,
+            message: message.map(|text| one_line(&text, MESSAGE_BYTES)),
+            generation: self.commit,
+            epoch: pusher.epoch().unwrap_or(0).into(),
+            since_complete_ms: status.since_complete_ms,
+            pending_bytes: gauges.pending_bytes,
+            deletes_held: gauges.deletes_held,
+            key_fingerprint: pusher.slot().map(str::to_owned),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// A connection that is not made in this time goes to a host that is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Some stores redirect to where the bytes lie; more hops than this lead nowhere.
 const REDIRECTS: usize = 5;
 

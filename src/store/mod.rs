@@ -22,6 +22,7 @@ mod local;
 mod memory;
 mod objects;
 mod probe;
+pub mod reporting;
 mod requests;
 mod s3;
 mod served;

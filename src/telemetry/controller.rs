@@ -6,10 +6,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
+type SyncLabels = [(&'static str, String); 2];
 type Number = Gauge<u64, AtomicU64>;
 
 /// The metrics of the controller's part. Cheap to clone; clones count together.
@@ -20,7 +23,9 @@ pub struct ControllerMetrics {
     syncs: Family<Labels<1>, Number>,
     errors: Family<Labels<1>, Counter>,
     reports: Family<Labels<1>, Counter>,
-    last_complete: Family<[(&'static str, String); 2], Gauge<f64, AtomicU64>>,
+    last_complete: Family<SyncLabels, Gauge<f64, AtomicU64>>,
+    /// The labels of that.
+    completed: Arc<Mutex<BTreeSet<SyncLabels>>>,
 }
 
 /// The values of `result`.
@@ -42,6 +47,7 @@ impl ControllerMetrics {
                 "vsc_last_complete_sync_timestamp_seconds",
                 "When the remote was last known to hold all of the volumes of a PodFilesystemSync; absent before the first time",
             ),
+            completed: Arc::default(),
         };
         for result in REPORTS {
             drop(metrics.reports.get_or_create(&[("result", result)]));
@@ -59,7 +65,7 @@ impl ControllerMetrics {
         if !leads {
             self.uninjected.set(0);
             self.syncs_are(0, 0);
-            self.last_complete.clear();
+            self.completed(std::iter::empty());
         }
     }
 
@@ -76,9 +82,16 @@ impl ControllerMetrics {
 
     /// When each PodFilesystemSync was last complete, by namespace and name, in seconds since 1970.
     pub fn completed(&self, syncs: impl Iterator<Item = (String, String, f64)>) {
-        self.last_complete.clear();
+        let mut known = self.completed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *known);
         for (namespace, name, seconds) in syncs {
-            self.last_complete.get_or_create(&[("namespace", namespace), ("sync", name)]).set(seconds);
+            let labels = [("namespace", namespace), ("sync", name)];
+            self.last_complete.get_or_create(&labels).set(seconds);
+            known.insert(labels);
+        }
+        // Those that stay are never absent, not even for a moment.
+        for gone in before.difference(&known) {
+            self.last_complete.remove(gone);
         }
     }
 

@@ -138,6 +138,11 @@ pub enum VaultError {
 }
 
 impl VaultError {
+    /// Whether the key or passphrase does not fit.
+    pub fn is_wrong_key(&self) -> bool {
+        matches!(self, VaultError::WrongKey { .. } | VaultError::WrongPassphrase { .. } | VaultError::Key(_))
+    }
+
     /// A damaged object.
     pub fn corrupt(object: ObjectId, what: FormatError) -> VaultError {
         VaultError::Corrupt { object: object.key(), what }

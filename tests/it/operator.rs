@@ -7,6 +7,8 @@ mod crd;
 mod inject;
 mod lease;
 mod template;
+mod progress;
+mod reconcile;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -23,6 +23,12 @@ pub struct Received {
 }
 
 impl Received {
+    /// As one report among no others.
+    #[cfg(test)]
+    pub(in crate::operator) fn new(report: Report, pod: ObjectReference, at_ms: u64) -> Received {
+        Received { report, pod, at_ms, serial: 0 }
+    }
+
     /// When the last complete pass ended; `None` when none is known of.
     pub fn complete_ms(&self) -> Option<u64> {
         self.report.since_complete_ms.map(|since| self.at_ms.saturating_sub(since))

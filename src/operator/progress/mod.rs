@@ -12,7 +12,6 @@ pub use inbox::{Inbox, Received};
 use self::tokens::Tokens;
 use super::pods::{PodMeta, Seen};
 use super::timely;
-use crate::contract::control::PassResult;
 use crate::contract::progress::{AUDIENCE, BODY_BYTES, DIRECTORY_BYTES, MESSAGE_BYTES, Report, VERSION, one_line};
 use crate::runtime::{clock, limits};
 use crate::telemetry::ControllerMetrics;
@@ -151,7 +150,6 @@ fn read(bytes: &[u8]) -> Result<Report, Refused> {
         return Err(malformed("its fingerprint is none"));
     }
     let trouble = report.trouble.filter(|_| !report.result.is_complete());
-    let message =
-        report.message.as_deref().filter(|_| report.result != PassResult::Noop).map(|text| one_line(text, MESSAGE_BYTES));
+    let message = report.message.as_deref().map(|text| one_line(text, MESSAGE_BYTES));
     Ok(Report { trouble, message, ..report })
 }
