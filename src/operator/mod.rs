@@ -18,10 +18,12 @@ pub mod readiness;
 pub mod reconcile;
 pub mod review;
 mod secrets;
+pub mod serve;
 mod status;
 pub mod template;
 mod verdict;
 pub mod web;
+pub mod webhook;
 
 use crate::runtime::{clock, limits};
 use k8s_openapi::jiff::Timestamp;

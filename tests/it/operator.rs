@@ -6,9 +6,10 @@ mod cluster;
 mod crd;
 mod inject;
 mod lease;
-mod template;
 mod progress;
 mod reconcile;
+mod serve;
+mod template;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -92,7 +92,8 @@ impl Shown {
         let expires = validity::not_after_ms(first);
         let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
         let key = key.map_err(|_| CertError::NoKey { what: what.to_string() })?;
-        let pair = CertifiedKey::from_der(chain, key, &crypto::ring::default_provider()).map_err(|cause| CertError::Pair { cause })?;
+        let pair =
+            CertifiedKey::from_der(chain, key, &crypto::ring::default_provider()).map_err(|cause| CertError::Pair { cause })?;
         *self.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
         Ok(expires)
     }
