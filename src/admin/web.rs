@@ -102,7 +102,7 @@ async fn converse(stream: TcpStream, cut: oneshot::Receiver<()>, pages: impl Fn(
 
 fn page(path: &str, health: &Health, metrics: &Metrics) -> Page {
     match path {
-        "/healthz" => Page::verdict(health.liveness()),
+        "/healthz" => Page::verdict(health.check(Check::Live)),
         "/readyz" => Page::verdict(health.check(Check::Ready)),
         "/metrics" => Page::metrics(metrics.render()),
         _ => Page::missing(),

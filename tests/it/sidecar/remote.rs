@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_remote_that_was_away_is_caught_up_with_unattended() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify"]);
     let began = Instant::now();
     s3.faults(move |seen| match (began.elapsed() < Duration::from_secs(3), seen.ordinal % 2) {
         (true, 0) => Fault::Status(503, "SlowDown"),
@@ -28,10 +25,7 @@ fn a_remote_that_was_away_is_caught_up_with_unattended() {
 
 #[test]
 fn failed_passes_in_a_row_are_unwell_until_one_is_complete() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--fsnotify", "--health-failures=2"]);
-    running.has_pushed(1);
+    let (s3, machine, running) = super::begun(&["--fsnotify", "--health-failures=2"]);
     s3.faults(|_| Fault::Status(403, "AccessDenied"));
     machine.write("file", "not let in");
     running.says("a pass failed", 1);
@@ -159,4 +153,21 @@ fn a_sidecar_that_was_overtaken_overwrites_nothing_of_the_winner() {
     assert!(s3.requests().iter().filter(|seen| stores(seen)).count() > 0);
     assert_eq!(winner.restore("seen", &[]).0, 0);
     assert_same(&winner, "seen");
+}
+
+#[test]
+fn that_only_one_key_opens_a_new_vault_is_said_also_when_the_first_pass_fails() {
+    let s3 = S3::start();
+    let machine = super::machine(&s3);
+    let mut refused = false;
+    s3.faults(move |seen| {
+        let refuse = !refused && seen.verb == Verb::Put && seen.key.contains("/log/");
+        refused |= refuse;
+        if refuse { Fault::Status(403, "AccessDenied") } else { Fault::None }
+    });
+    let mut running = machine.sidecar(&["--fsnotify"]);
+    running.says("a pass failed", 1);
+    running.has_pushed(1);
+    let (code, text) = running.terminate();
+    assert!(code == 0 && text.matches("only one key opens this vault").count() == 1, "{text}");
 }
