@@ -1,15 +1,16 @@
-//! What both servers do with connections.
+//! What all servers do with connections.
 
 use crate::runtime::{Stop, Tasks, clock, limits};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::timeout;
 
-/// Begins a task for each connection until the stop is asked for. Those under way then get a moment to end; what is left
-/// is cut.
-pub(super) async fn accept_until<S>(
-    stop: &Stop,
+/// Begins a task for each connection until the stop is asked for. Those under way then get so long to end; what is left is
+/// cut.
+pub async fn accept_until<S>(
+    (stop, farewell): (&Stop, Duration),
     name: &'static str,
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     mut begin: impl FnMut(S, &mut Tasks<()>),
@@ -29,6 +30,8 @@ pub(super) async fn accept_until<S>(
             },
         }
     }
-    let farewell = async { while connections.next().await.is_some() {} };
-    let _ = timeout(limits::FAREWELL, farewell).await;
+    // A listener that was handed over is closed: who comes now is told at once that nobody is here.
+    drop(poll_accept);
+    let ending = async { while connections.next().await.is_some() {} };
+    let _ = timeout(farewell, ending).await;
 }

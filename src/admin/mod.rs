@@ -11,9 +11,10 @@ mod place;
 mod socket;
 mod web;
 
+pub use accept::accept_until;
 pub use client::{ask, ask_any};
 pub use error::AdminError;
 pub use health::{Ended, Health, HealthRules, Ignored, IgnoredError, Unwell};
 pub use pid::{PidFile, terminate};
 pub use socket::{Command, ControlSocket, Wish, Wishes, wishes};
-pub use web::Web;
+pub use web::{Page, Web, listen, respond};

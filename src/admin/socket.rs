@@ -106,7 +106,7 @@ impl ControlSocket {
     /// answered every wish: the final pass goes on being watched. Answers that are ready get a moment to leave.
     pub async fn serve(self, stop: &Stop, health: &Health, metrics: &Metrics, wishes: &Wishes) {
         let accept = |context: &mut Context<'_>| self.listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        accept_until(stop, "control connections", accept, |stream, connections| {
+        accept_until((stop, limits::FAREWELL), "control connections", accept, |stream, connections| {
             if connections.len() >= limits::CONTROL_CONNECTIONS {
                 return turn_away(&stream);
             }

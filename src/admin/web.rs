@@ -3,7 +3,7 @@
 
 use super::accept::accept_until;
 use super::error::AdminError;
-use super::health::{Health, Unwell};
+use super::health::Health;
 use crate::contract::control::Check;
 use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::{METRICS_TYPE, Metrics};
@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::Context;
@@ -27,15 +28,9 @@ pub struct Web {
 }
 
 impl Web {
-    /// Listens. On `[::]` that means every address of the machine, also where it has no IPv6.
+    /// Listens as [`listen`] does.
     pub async fn bind(address: SocketAddr) -> Result<Web, AdminError> {
-        let mut bound = TcpListener::bind(address).await;
-        let is_taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
-        if bound.is_err() && !is_taken && address.ip() == Ipv6Addr::UNSPECIFIED {
-            bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
-        }
-        let listener = bound.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })?;
-        Ok(Web { listener })
+        Ok(Web { listener: listen(address).await? })
     }
 
     /// The address, with the port that the kernel chose where 0 was asked for.
@@ -44,17 +39,33 @@ impl Web {
         address.map_err(|cause| AdminError::Listen { address: "the chosen address".into(), cause })
     }
 
-    /// Answers until the stop is asked for; answers that are ready get a moment to leave.
+    /// Answers for a sidecar until the stop is asked for; answers that are ready get a moment to leave.
     pub async fn serve(self, stop: &Stop, health: &Health, metrics: &Metrics) {
+        let (health, metrics) = (health.clone(), metrics.clone());
+        self.serve_pages(stop, move |path| page(path, &health, &metrics)).await;
+    }
+
+    /// Answers with these pages until the stop is asked for.
+    pub async fn serve_pages(self, stop: &Stop, pages: impl Fn(&str) -> Page + Clone + Send + Sync + 'static) {
         let mut open = VecDeque::new();
         let accept = |context: &mut Context<'_>| self.listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        accept_until(stop, "health connections", accept, |stream, connections| {
+        accept_until((stop, limits::FAREWELL), "health connections", accept, |stream, connections| {
             let cut = make_room(&mut open);
-            let (health, metrics) = (health.clone(), metrics.clone());
-            connections.spawn(async move { converse(stream, cut, &health, &metrics).await });
+            let pages = pages.clone();
+            connections.spawn(async move { converse(stream, cut, &pages).await });
         })
         .await;
     }
+}
+
+/// Listens. On `[::]` that means every address of the machine, also where it has no IPv6.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, AdminError> {
+    let mut bound = TcpListener::bind(address).await;
+    let is_taken = matches!(&bound, Err(error) if error.kind() == ErrorKind::AddrInUse);
+    if bound.is_err() && !is_taken && address.ip() == Ipv6Addr::UNSPECIFIED {
+        bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    }
+    bound.map_err(|cause| AdminError::Listen { address: address.to_string(), cause })
 }
 
 /// Cuts the oldest connection where there are too many. The new one ends when what is returned hears something: its
@@ -70,9 +81,9 @@ fn make_room(open: &mut VecDeque<oneshot::Sender<()>>) -> oneshot::Receiver<()> 
 }
 
 /// One request and its answer.
-async fn converse(stream: TcpStream, cut: oneshot::Receiver<()>, health: &Health, metrics: &Metrics) {
+async fn converse(stream: TcpStream, cut: oneshot::Receiver<()>, pages: impl Fn(&str) -> Page) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), health, metrics);
+        let answer = respond(request.method(), pages(request.uri().path()));
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -89,16 +100,20 @@ async fn converse(stream: TcpStream, cut: oneshot::Receiver<()>, health: &Health
     }
 }
 
-fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Response<String> {
-    let page = match path {
-        "/healthz" => verdict(health.check(Check::Live)),
-        "/readyz" => verdict(health.check(Check::Ready)),
-        "/metrics" => (StatusCode::OK, METRICS_TYPE, metrics.render()),
-        _ => plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics"),
-    };
-    // A body is neither wanted nor read.
+fn page(path: &str, health: &Health, metrics: &Metrics) -> Page {
+    match path {
+        "/healthz" => Page::verdict(health.check(Check::Live)),
+        "/readyz" => Page::verdict(health.check(Check::Ready)),
+        "/metrics" => Page::metrics(metrics.render()),
+        _ => Page::missing(),
+    }
+}
+
+/// The answer to a request for a page. The request's body is neither wanted nor read.
+pub fn respond(method: &Method, page: Page) -> Response<String> {
     let asks = method == Method::GET || method == Method::HEAD;
-    let (status, kind, text) = if asks { page } else { plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are served") };
+    let Page { status, kind, text } =
+        if asks { page } else { Page::plain(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD are served") };
     let mut response = Response::new(text);
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
@@ -109,15 +124,35 @@ fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Re
     response
 }
 
-type Page = (StatusCode, &'static str, String);
-
-fn verdict(outcome: Result<(), Unwell>) -> Page {
-    match outcome {
-        Ok(()) => plain(StatusCode::OK, "ok"),
-        Err(unwell) => plain(StatusCode::SERVICE_UNAVAILABLE, &unwell.to_string()),
-    }
+/// What is answered on one path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    status: StatusCode,
+    kind: &'static str,
+    text: String,
 }
 
-fn plain(status: StatusCode, text: &str) -> Page {
-    (status, "text/plain; charset=utf-8", format!("{text}\n"))
+impl Page {
+    /// A line of text.
+    pub fn plain(status: StatusCode, text: &str) -> Page {
+        Page { status, kind: "text/plain; charset=utf-8", text: format!("{text}\n") }
+    }
+
+    /// All is well, or what is not.
+    pub fn verdict(outcome: Result<(), impl Display>) -> Page {
+        match outcome {
+            Ok(()) => Page::plain(StatusCode::OK, "ok"),
+            Err(unwell) => Page::plain(StatusCode::SERVICE_UNAVAILABLE, &unwell.to_string()),
+        }
+    }
+
+    /// For Prometheus.
+    pub fn metrics(text: String) -> Page {
+        Page { status: StatusCode::OK, kind: METRICS_TYPE, text }
+    }
+
+    /// There is no such page.
+    pub fn missing() -> Page {
+        Page::plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics")
+    }
 }

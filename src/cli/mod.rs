@@ -14,6 +14,7 @@ mod kit;
 mod ls;
 mod out;
 mod plain;
+mod serve;
 mod snapshots;
 mod stay;
 mod sync;
@@ -119,6 +120,7 @@ async fn dispatch(command: &Command, frame: &Frame) -> Verdict {
         Command::Doctor(args) => doctor::run(args, frame).await,
         Command::Health(args) => control::health(args, &frame.stop).await,
         Command::Interrupt(args) => control::interrupt(args, &frame.stop).await,
+        Command::Serve(args) => serve::serve(args, frame).await,
         Command::Key(Key::Generate) => key::generate(),
         Command::Key(Key::Add(args)) => key::add(args, frame).await,
         Command::Key(Key::List(args)) => key::list(args, frame).await,

@@ -5,18 +5,25 @@
 //! or a remote, and no answer about a Pod waits for a write.
 
 pub mod caches;
+pub mod certs;
 pub mod crd;
 pub mod events;
 pub mod inject;
 pub mod lease;
+pub mod nodes;
 mod overlap;
 pub mod pods;
 pub mod progress;
+pub mod readiness;
 pub mod reconcile;
+pub mod review;
 mod secrets;
+pub mod serve;
 mod status;
 pub mod template;
 mod verdict;
+pub mod web;
+pub mod webhook;
 
 use crate::runtime::{clock, limits};
 use k8s_openapi::jiff::Timestamp;

@@ -256,3 +256,44 @@ pub const TOKEN_BYTES: usize = 16 << 10;
 pub const REPORT_PAUSE: Duration = Duration::from_secs(30);
 /// The last report of a process gets this long: what comes after it must not wait for a controller.
 pub const REPORT_FAREWELL: Duration = Duration::from_secs(1);
+/// An AdmissionReview is no longer: the API server takes objects of 3 MiB, and a review may hold two of them.
+pub const REVIEW_BYTES: usize = 10 << 20;
+/// A review up to this size is read without waiting for others.
+pub const REVIEW_SMALL_BYTES: usize = 256 << 10;
+/// Larger reviews that are read and judged at once: each takes several times its size meanwhile.
+pub const REVIEWS_LARGE: usize = 2;
+/// A request is read and answered within this time. The API server itself gives up after 5 s unless told otherwise.
+pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
+/// The question for PodFilesystemSyncs that the cache lacks is answered within this time, or counts as not answered: the API
+/// server waits for us meanwhile.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Such questions under way at once: a crowd of Pods without a PodFilesystemSync does not become a crowd at the API server.
+pub const LOOKUPS: usize = 8;
+/// Connections to the webhook at once; one that is at rest is cut for a new one.
+pub const HOOK_CONNECTIONS: usize = 512;
+/// Requests under way on one connection of HTTP/2, as the API server does by default.
+pub const HOOK_STREAMS: u32 = 250;
+/// On a connection that is at rest for this long, it is asked whether the other side is still there.
+pub const HOOK_PING: Duration = Duration::from_secs(30);
+/// After the stop was asked for, connections are taken for so long: the cluster goes on sending them until all of its nodes know.
+pub const HOOK_DRAIN: Duration = Duration::from_secs(3);
+/// Then what is under way gets this long.
+pub const HOOK_FAREWELL: Duration = Duration::from_secs(8);
+/// A CA of our own lives this long.
+pub const CA_LIFE: Duration = Duration::from_secs(730 * 24 * 3600);
+/// A certificate of our own CA lives this long.
+pub const LEAF_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// New certificates count as valid from so long ago: clocks of a cluster differ.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
+/// Between two looks at certificates: a timer that was missed is made up for within this time.
+pub const CERT_LOOK: Duration = Duration::from_secs(60);
+/// Between two looks at mounted certificates.
+pub const CERT_FILES_LOOK: Duration = Duration::from_secs(10);
+/// After a write that failed or came too late, the next try waits for so long.
+pub const CERT_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at what the nodes are able to.
+pub const NODES_LOOK: Duration = Duration::from_secs(300);
+/// Nodes of one page.
+pub const NODES_PAGE: u32 = 500;
+/// PodFilesystemSyncs that one message names.
+pub const NAMED_SYNCS: usize = 10;

@@ -1,11 +1,14 @@
 //! The controller in a cluster: its resource, and what it makes of Pods.
 
+mod caller;
+mod certs;
 mod cluster;
 mod crd;
 mod inject;
 mod lease;
 mod progress;
 mod reconcile;
+mod serve;
 mod template;
 
 use serde_json::Value;

@@ -4,9 +4,11 @@
 //! that an existing Pod spec still starts. Every boolean also takes `--flag=false`.
 
 mod key;
+mod serve;
 mod sidecar;
 
 pub use key::{Key, KeyAdd, KeyList, KeyRemove, Place};
+pub use serve::Serve;
 pub use sidecar::Sidecar;
 
 use super::control::args::{Health, Interrupt};
@@ -62,6 +64,8 @@ pub enum Command {
     Health(Health),
     /// Tell a running sidecar that its Pod is being terminated; for preStop hooks
     Interrupt(Interrupt),
+    /// Answer the API server: inject containers into Pods, and keep the status of PodFilesystemSyncs
+    Serve(Box<Serve>),
     /// Manage the keys that open a remote
     #[command(subcommand)]
     Key(Key),

@@ -401,8 +401,17 @@ fn change(before: &Value, body: Value, subresource: Option<&str>, is_whole: bool
     after
 }
 
-/// A JSON merge patch.
+/// A JSON merge patch; the webhooks of a configuration are told by their names, as in a strategic one.
 fn merge(target: &mut Value, patch: &Value) {
+    if let (Some(webhooks), Some(patches)) =
+        (target.get_mut("webhooks").and_then(Value::as_array_mut), patch["webhooks"].as_array())
+    {
+        for patch in patches {
+            let webhook = webhooks.iter_mut().find(|webhook| webhook["name"] == patch["name"]);
+            merge(webhook.expect("a webhook of that name"), patch);
+        }
+        return;
+    }
     let Some(fields) = patch.as_object() else {
         *target = patch.clone();
         return;

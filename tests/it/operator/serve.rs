@@ -1,0 +1,349 @@
+//! The program as it runs in a cluster: reviews over TLS, with an API server that is slow, away or does not know.
+
+use super::caller::{Caller, patch, request};
+use super::certs::published;
+use super::cluster::{Cluster, Fault};
+use crate::machine::{Running, until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use volume_syncing_controller::operator::nodes::{self, Ability};
+
+const CONFIGURATIONS: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
+const SYNCS: &str = "riotkit.org/podfilesystemsyncs";
+
+/// A controller that runs, and its cluster.
+struct Controller {
+    cluster: Cluster,
+    running: Running,
+    home: tempfile::TempDir,
+}
+
+impl Controller {
+    /// With certificates of its own, in a cluster with one PodFilesystemSync.
+    fn start(flags: &[&str]) -> Controller {
+        let cluster = Cluster::start();
+        let service = json!({"service": {"name": "hook", "namespace": "system"}});
+        let webhook =
+            json!({"name": "a.example.org", "clientConfig": service, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
+        let metadata = json!({"name": "hooks"});
+        cluster.put(CONFIGURATIONS, json!({"metadata": metadata, "webhooks": [webhook]}));
+        cluster.put(SYNCS, sync("cloud-press", "press"));
+        let home = tempfile::tempdir().expect("a folder");
+        let own = ["--tls-mode=self", "--webhook-configuration=hooks", "--tls-secret=certs", "--image=registry/image:1"];
+        let running = begin(&cluster, home.path(), &[&own[..], flags].concat());
+        let controller = Controller { cluster, running, home };
+        until("it is ready", || controller.running.page("/readyz").0 == 200);
+        controller
+    }
+
+    /// Who trusts what was published.
+    fn caller(&self) -> Caller {
+        let said = self.running.said();
+        let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+        let bundle = published(&self.cluster).expect("it is published");
+        Caller::new(address.parse().expect("an address"), &bundle)
+    }
+
+    /// All that was written but certificates and the Lease.
+    fn written(&self) -> Vec<String> {
+        let methods = ["POST", "PUT", "PATCH", "DELETE"];
+        let asked = methods.iter().flat_map(|method| self.cluster.asked(method, ""));
+        asked.filter(|asked| !asked.path.contains("/leases")).map(|asked| format!("{} {}", asked.method, asked.path)).collect()
+    }
+}
+
+/// Starts the program beside a cluster, with what all of these tests say.
+fn begin(cluster: &Cluster, home: &std::path::Path, flags: &[&str]) -> Running {
+    std::fs::write(home.join("kubeconfig"), cluster.kubeconfig()).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"));
+    command.env_clear().env("KUBECONFIG", home.join("kubeconfig")).env("POD_NAME", "replica").current_dir(home);
+    command.args(["serve", "--namespace=system", "--service-name=hook", "--address=127.0.0.1:0", "--health-addr=127.0.0.1:0"]);
+    command.args(flags);
+    Running::start(command)
+}
+
+fn sync(name: &str, app: &str) -> Value {
+    json!({
+        "apiVersion": "riotkit.org/v1alpha1",
+        "kind": "PodFilesystemSync",
+        "metadata": {"name": name, "namespace": "press"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": app}},
+            "localPath": "/data",
+            "remotePath": "bucket/press",
+            "syncOptions": {"schedule": "@every 1m"},
+        },
+    })
+}
+
+/// A review of a new Pod with this label.
+fn review(app: &str) -> Value {
+    json!({
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": format!("uid-of-{app}"),
+            "namespace": "press",
+            "operation": "CREATE",
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "dryRun": false,
+            "object": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"generateName": "web-", "labels": {"app": app, "riotkit.org/volume-syncing-controller": "true"}},
+                "spec": {
+                    "containers": [{"name": "web", "image": "nginx", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+                    "volumes": [{"name": "data", "emptyDir": {}}],
+                },
+            },
+        },
+    })
+}
+
+fn paths(patch: &[Value]) -> String {
+    patch.iter().map(|add| add["path"].as_str().expect("a path")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_pod_is_injected_refused_or_left_alone() {
+    let controller = Controller::start(&["--native=always"]);
+    let caller = controller.caller();
+    let injected = caller.reviews(&review("press"));
+    assert_eq!(injected["allowed"], true);
+    let added = patch(&injected);
+    assert!(added.iter().all(|add| add["op"] == "add"), "{added:?}");
+    assert!(paths(&added).contains("/spec/initContainers"), "{added:?}");
+    let text = serde_json::to_string(&added).expect("JSON");
+    let reports = "https://hook.system.svc:443/progress";
+    for words in ["registry/image:1", "volume-syncing-sidecar", "bucket/press", reports] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+
+    let stranger = caller.reviews(&review("stranger"));
+    assert_eq!((&stranger["allowed"], &stranger["status"]["code"]), (&json!(false), &json!(403)));
+    let message = stranger["status"]["message"].as_str().expect("a message");
+    for words in
+        ["'press' matches this Pod (there are: cloud-press)", "take the label riotkit.org/volume-syncing-controller away"]
+    {
+        assert!(message.contains(words), "{message}");
+    }
+    let mut elsewhere = review("press");
+    elsewhere["request"]["namespace"] = "other".into();
+    elsewhere["request"]["object"]["metadata"]["namespace"] = "press".into();
+    let message = caller.reviews(&elsewhere)["status"]["message"].to_string();
+    assert!(message.contains("no PodFilesystemSync in the namespace 'other'"), "the request's namespace counts: {message}");
+
+    let mut deleted = review("press");
+    deleted["request"]["operation"] = "DELETE".into();
+    deleted["request"]["object"] = Value::Null;
+    assert_eq!(caller.reviews(&deleted), json!({"uid": "uid-of-press", "allowed": true}));
+    let (status, body) = caller.posts("/inform", review("press").to_string().as_bytes());
+    assert_eq!((status, body.contains("\"allowed\":true")), (200, true), "{body}");
+
+    controller.cluster.put(SYNCS, sync("second", "press"));
+    until("several are refused", || caller.reviews(&review("press"))["allowed"] == false);
+    let message = caller.reviews(&review("press"))["status"]["message"].to_string();
+    assert!(message.contains("cloud-press") && message.contains("second"), "{message}");
+    let metric = |labels: &str| controller.running.metric(&format!("vsc_admission_requests_total{{{labels}}}"));
+    assert_eq!(metric("result=\"injected\",reason=\"\""), 1.0);
+    assert_eq!(metric("result=\"refused\",reason=\"no_match\""), 2.0);
+    assert_eq!(metric("result=\"skipped\",reason=\"not_created\""), 1.0);
+    assert!(metric("result=\"refused\",reason=\"choice\"") >= 2.0);
+    assert!(controller.running.metric("vsc_webhook_certificate_expiry_timestamp_seconds{kind=\"leaf\"}") > 1.7e9);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_nor_does_any_other_review() {
+    let controller = Controller::start(&["--leader=false"]);
+    let caller = controller.caller();
+    let before = controller.written();
+    for is_dry in [true, false] {
+        for app in ["press", "stranger"] {
+            let mut review = review(app);
+            review["request"]["dryRun"] = is_dry.into();
+            caller.reviews(&review);
+        }
+    }
+    assert_eq!(controller.written(), before);
+}
+
+#[test]
+fn what_is_no_review_is_refused_and_the_next_one_is_answered() {
+    let controller = Controller::start(&[]);
+    let caller = controller.caller();
+    let good = review("press").to_string();
+    let deep = format!("{{\"request\":{{\"object\":{}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let wrong = |path: &str, kind: &str, body: &[u8]| caller.sends(&request(path, kind, body)).expect("an answer");
+    for path in ["/mutate-pods", "/inform"] {
+        for (status, kind, body) in [
+            (415, "text/plain", good.as_bytes()),
+            (415, "application/jsonp", good.as_bytes()),
+            (400, "application/json", b"".as_slice()),
+            (400, "application/json", b"\xff\x00garbage"),
+            (400, "application/json", b"{}"),
+            (400, "application/json; charset=utf-8", deep.as_bytes()),
+            (200, "application/json; charset=utf-8", good.as_bytes()),
+        ] {
+            let answer = wrong(path, kind, body);
+            assert_eq!(answer.0, status, "{path} {kind} {answer:?}");
+        }
+    }
+    assert_eq!(caller.sends(b"GET /mutate-pods HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0, 405);
+    assert_eq!(wrong("/nothing", "application/json", b"{}").0, 405);
+    assert_eq!(caller.sends(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0, 404);
+    assert_eq!(caller.sends(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0, 200);
+    let too_long = format!(
+        "POST /mutate-pods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        11 << 20
+    );
+    assert_eq!(caller.sends(too_long.as_bytes()).expect("an answer").0, 413);
+    let mut large = review("press");
+    large["request"]["object"]["metadata"]["annotations"] = json!({"large": "x".repeat(9 << 20)});
+    assert_eq!(caller.reviews(&large)["allowed"], true, "9 MB are read");
+    assert_eq!(controller.running.metric("vsc_admission_requests_total{result=\"error\",reason=\"malformed\"}"), 8.0);
+}
+
+#[test]
+fn what_the_cache_lacks_is_asked_for_and_what_it_has_outlives_the_api_server() {
+    let controller = Controller::start(&[]);
+    let caller = controller.caller();
+    assert_eq!(caller.reviews(&review("press"))["allowed"], true);
+    // No watch comes back: what is applied now is not heard of.
+    controller.cluster.fail(Fault { method: "GET", path: "/v1alpha1/podfilesystemsyncs", times: usize::MAX, status: 500 });
+    controller.cluster.away(true);
+    controller.cluster.away(false);
+    controller.cluster.put(SYNCS, sync("fresh", "fresh"));
+    assert_eq!(caller.reviews(&review("fresh"))["allowed"], true);
+    assert_eq!(controller.cluster.asked("GET", "/namespaces/press/podfilesystemsyncs").len(), 1, "it was asked once");
+
+    controller.cluster.away(true);
+    assert_eq!(caller.reviews(&review("press"))["allowed"], true, "from the cache");
+    let refused = caller.reviews(&review("stranger"));
+    assert!(refused["status"]["message"].to_string().contains("the API server was asked in vain"), "{refused}");
+    assert_eq!(controller.running.page("/readyz").0, 200, "it still answers");
+}
+
+#[test]
+fn unmatched_pods_are_let_in_where_that_is_wanted() {
+    let controller = Controller::start(&["--no-match=allow"]);
+    let answer = controller.caller().reviews(&review("stranger"));
+    assert_eq!((&answer["allowed"], answer.get("patch")), (&json!(true), None));
+    assert!(answer["warnings"][0].as_str().expect("a warning").contains("it is not synced"), "{answer}");
+}
+
+#[test]
+fn a_crowd_of_reviews_is_answered_in_time() {
+    const CALLERS: usize = 200;
+    let controller = Controller::start(&[]);
+    let (caller, body) = (controller.caller(), review("press").to_string());
+    let times: Vec<Duration> = std::thread::scope(|scope| {
+        let ask = || {
+            let begin = Instant::now();
+            let (status, answer) = caller.posts("/mutate-pods", body.as_bytes());
+            assert!(status == 200 && answer.contains("\"allowed\":true"), "{answer}");
+            begin.elapsed()
+        };
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(ask)).collect();
+        callers.into_iter().map(|caller| caller.join().expect("an answer")).collect()
+    });
+    let mut times = times;
+    times.sort_unstable();
+    let (median, most) = (times[CALLERS / 2], times[CALLERS * 99 / 100]);
+    let of_ours = controller.running.metric("vsc_admission_duration_seconds_bucket{le=\"0.1\"}");
+    println!(
+        "of {CALLERS} at once, handshakes included: median {median:?}, p99 {most:?}; {of_ours} within 100 ms of our own time"
+    );
+    println!("resident: {} KiB", controller.running.memory("VmRSS:"));
+    assert!(most < Duration::from_secs(10), "{most:?}");
+}
+
+#[test]
+fn a_controller_that_ends_finishes_what_is_under_way() {
+    let mut controller = Controller::start(&[]);
+    let caller = controller.caller();
+    until("it leads", || {
+        let lease = controller.cluster.get("coordination.k8s.io/leases", "system", "volume-syncing-controller");
+        lease.is_some_and(|lease| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| holder.starts_with("replica")))
+    });
+    let body = review("press").to_string();
+    let whole = request("/mutate-pods", "application/json", body.as_bytes());
+    let (first, rest) = whole.split_at(whole.len() - 10);
+    let finish = caller.begins(first);
+    controller.running.signal(Signal::TERM);
+    until("the Lease is given back", || {
+        let lease = controller.cluster.get("coordination.k8s.io/leases", "system", "volume-syncing-controller");
+        lease.is_some_and(|lease| lease["spec"]["holderIdentity"].is_null())
+    });
+    assert_eq!(caller.reviews(&review("press"))["allowed"], true, "the cluster does not know of the end yet");
+    until("nothing new is taken", || caller.shakes_hands().is_err());
+    let (status, answer) = finish(rest).expect("an answer");
+    assert!(status == 200 && answer.contains("\"allowed\":true"), "{answer}");
+    let (code, said) = controller.running.ends();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("all that was under way has ended"), "{said}");
+    drop(controller.home);
+}
+
+#[test]
+fn without_tls_it_answers_in_the_clear_and_no_token_is_sent_there() {
+    let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
+    cluster.put(SYNCS, sync("cloud-press", "press"));
+    let running = begin(&cluster, home.path(), &["--image=registry/image:1"]);
+    until("it is ready", || running.page("/readyz").0 == 200);
+    let said = running.said();
+    let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    std::io::Write::write_all(&mut stream, &request("/mutate-pods", "application/json", review("press").to_string().as_bytes()))
+        .expect("sent");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).expect("an answer");
+    let answer: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    let added = serde_json::to_string(&patch(&answer["response"])).expect("JSON");
+    assert!(added.contains("registry/image:1") && !added.contains("/progress"), "{added}");
+    assert!(cluster.get("/secrets", "system", "certs").is_none());
+}
+
+#[test]
+fn what_is_wrong_with_its_options_is_told_at_once() {
+    let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
+    let mut running = begin(&cluster, home.path(), &["--tls-mode=self", "--no-match=perhaps"]);
+    let (code, said) = running.ends();
+    assert_eq!(code, 2, "{said}");
+    for words in ["has 3 mistakes", "WEBHOOK_CONFIGURATION is missing", "IMAGE is missing", "NO_MATCH is 'perhaps'"] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn native_sidecars_need_all_nodes_of_linux() {
+    let cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let node = |name: &str, system: &str, version: &str| {
+        let info = json!({
+            "operatingSystem": system, "kubeletVersion": version, "architecture": "", "bootID": "", "containerRuntimeVersion": "",
+            "kernelVersion": "", "kubeProxyVersion": "", "machineID": "", "osImage": "", "systemUUID": "",
+        });
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"nodeInfo": info}})
+    };
+    let look = |native: Ability, floor: &str| {
+        runtime.block_on(async {
+            let seen = nodes::Cluster::new(native, Ability::Auto, floor.parse().expect("a version"));
+            seen.look(&cluster.client()).await;
+            seen.is_native()
+        })
+    };
+    assert!(look(Ability::Auto, "1.29"), "no nodes: the server's version counts");
+    assert!(!look(Ability::Auto, "1.34"), "the server is older");
+    cluster.put("/nodes", node("one", "linux", "v1.31.2"));
+    assert!(look(Ability::Auto, "1.29") && !look(Ability::Auto, "1.33"));
+    cluster.put("/nodes", node("windows", "windows", "v1.20.0"));
+    assert!(look(Ability::Auto, "1.29"), "no Pod of ours runs there");
+    cluster.put("/nodes", node("old", "linux", "v1.28.15-gke.1"));
+    assert!(!look(Ability::Auto, "1.29"));
+    assert!(look(Ability::Given(true), "1.29") && !look(Ability::Given(false), "1.29"));
+    cluster.delete("/nodes", "", "old");
+    cluster.fail(Fault { method: "GET", path: "/nodes", times: 1, status: 403 });
+    assert!(!look(Ability::Auto, "1.29"), "what is not known counts as not able");
+}
