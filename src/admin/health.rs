@@ -14,7 +14,7 @@ pub struct HealthRules {
     pub failures: u32,
     /// Failures that do not count.
     pub ignore: Ignored,
-    /// A loop that says nothing for longer than it announced, by this much, has stalled; 0: it never has.
+    /// A loop that says nothing for longer than this has stalled; 0: it never has.
     pub stall: Duration,
 }
 
@@ -94,7 +94,7 @@ pub enum Unwell {
     /// The loop does not advance.
     #[error("stall: nothing was heard of the loop for {} s", silent.as_secs())]
     Stalled {
-        /// Since it last said something, or should have.
+        /// Since it last said something.
         silent: Duration,
     },
     /// It is too early to tell.
@@ -114,14 +114,9 @@ impl Health {
         Health { record: Arc::new(Mutex::new(Record::new(rules, clock::now()))) }
     }
 
-    /// The loop advances. To be said at least every few seconds where no work was announced; ends announced work.
+    /// The loop advances.
     pub fn beat(&self) {
         self.record().beat(clock::now());
-    }
-
-    /// The loop works on something and may say nothing until then: a pass with its deadline, a wait for the next tick.
-    pub fn working_until(&self, deadline: Instant) {
-        self.record().working_until(clock::now(), deadline);
     }
 
     /// A pass ended.
@@ -132,12 +127,6 @@ impl Health {
     /// Whether all is well in one respect.
     pub fn check(&self, check: Check) -> Result<(), Unwell> {
         self.record().check(check, clock::now())
-    }
-
-    /// Whether the sidecar should go on living: its passes succeed and its loop advances.
-    pub fn liveness(&self) -> Result<(), Unwell> {
-        let (record, now) = (self.record(), clock::now());
-        record.check(Check::Sync, now).and_then(|()| record.check(Check::Stall, now))
     }
 
     /// The part of a status that is known here.
@@ -156,8 +145,8 @@ impl Health {
 #[derive(Debug)]
 struct Record {
     rules: HealthRules,
-    /// Until when silence is in order.
-    expected: Instant,
+    /// When the loop last said something.
+    heard: Instant,
     /// Counted failures since the last pass that was none.
     row: u32,
     /// Why only a complete pass heals.
@@ -173,7 +162,7 @@ impl Record {
     fn new(rules: HealthRules, now: Instant) -> Record {
         Record {
             rules,
-            expected: now,
+            heard: now,
             row: 0,
             failing: None,
             finished: false,
@@ -185,11 +174,7 @@ impl Record {
     }
 
     fn beat(&mut self, now: Instant) {
-        self.expected = now;
-    }
-
-    fn working_until(&mut self, now: Instant, deadline: Instant) {
-        self.expected = deadline.max(now);
+        self.heard = now;
     }
 
     fn ended(&mut self, ended: Ended, now: Instant) {
@@ -221,13 +206,14 @@ impl Record {
     }
 
     fn check(&self, check: Check, now: Instant) -> Result<(), Unwell> {
-        let silent = now.saturating_duration_since(self.expected);
+        let silent = now.saturating_duration_since(self.heard);
         match check {
             Check::Sync => self.failing.map_or(Ok(()), Err),
             Check::Stall if !self.rules.stall.is_zero() && silent > self.rules.stall => Err(Unwell::Stalled { silent }),
             Check::Stall => Ok(()),
             Check::Ready if self.finished => Ok(()),
             Check::Ready => Err(Unwell::NotReady),
+            Check::Live => self.check(Check::Sync, now).and_then(|()| self.check(Check::Stall, now)),
         }
     }
 
@@ -305,6 +291,7 @@ mod tests {
             };
             assert_eq!(sync, row, "{passes} with {failures} and '{ignore}'");
             assert_eq!(record.check(Check::Ready, now).is_ok(), ready, "{passes}");
+            assert_eq!(record.check(Check::Live, now), record.check(Check::Sync, now), "{passes}");
         }
     }
 
@@ -316,16 +303,9 @@ mod tests {
         assert_eq!(record.check(Check::Stall, at(60)), Ok(()));
         let stalled = record.check(Check::Stall, at(61)).unwrap_err();
         assert_eq!(stalled.to_string(), "stall: nothing was heard of the loop for 61 s");
+        assert_eq!(record.check(Check::Live, at(61)), Err(stalled), "whoever asks whether it lives hears of it too");
         record.beat(at(61));
         assert_eq!(record.check(Check::Stall, at(121)), Ok(()));
-
-        record.working_until(at(100), at(1000));
-        assert_eq!(record.check(Check::Stall, at(1060)), Ok(()), "announced work may take its time");
-        assert!(record.check(Check::Stall, at(1061)).is_err());
-        record.beat(at(200));
-        assert!(record.check(Check::Stall, at(261)).is_err(), "work that ended no longer excuses silence");
-        record.working_until(at(300), at(10));
-        assert_eq!(record.check(Check::Stall, at(360)), Ok(()), "a deadline that is over is a beat");
         assert_eq!(record.check(Check::Stall, at(5)), Ok(()), "an instant before the last beat is not silence");
 
         let never = Record::new(HealthRules { stall: Duration::ZERO, ..HealthRules::default() }, begin);

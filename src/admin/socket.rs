@@ -28,7 +28,10 @@ pub enum Command {
         asked: Instant,
     },
     /// One pass now.
-    Pass,
+    Pass {
+        /// Releases the held deletions whose plan has this hash.
+        allow_deletes: Option<[u8; 8]>,
+    },
 }
 
 /// A command and where its answer goes. Dropping it answers that the sidecar ended.
@@ -161,7 +164,7 @@ impl Host {
             },
             Request::Status => Reply { status: Some(Box::new(self.status())), ..Reply::new(0, "") },
             Request::Interrupt { wait } => self.relay(Command::Interrupt { wait, asked: clock::now() }).await,
-            Request::Pass => self.relay(Command::Pass).await,
+            Request::Pass { allow_deletes } => self.relay(Command::Pass { allow_deletes }).await,
         }
     }
 

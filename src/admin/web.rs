@@ -91,7 +91,7 @@ async fn converse(stream: TcpStream, cut: oneshot::Receiver<()>, health: &Health
 
 fn answer(method: &Method, path: &str, health: &Health, metrics: &Metrics) -> Response<String> {
     let page = match path {
-        "/healthz" => verdict(health.liveness()),
+        "/healthz" => verdict(health.check(Check::Live)),
         "/readyz" => verdict(health.check(Check::Ready)),
         "/metrics" => (StatusCode::OK, METRICS_TYPE, metrics.render()),
         _ => plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics"),

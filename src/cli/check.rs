@@ -10,7 +10,7 @@ use crate::vault::verify::{Findings, Level, verify};
 
 /// Verifies a vault.
 pub async fn run(args: &Check, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.src)?;
+    let target = frame.target(&args.source.access, &args.source.src)?;
     if target.unlocker.is_none() {
         return super::plain::check(args.level, &target, frame).await;
     }

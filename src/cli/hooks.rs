@@ -14,8 +14,9 @@ use std::time::Duration;
 pub struct HookArgs {
     /// Call this before a push: a URL (POST) or a command; the push begins only if it succeeds
     ///
-    /// A command is split into words as a shell does, or a JSON array; there is no shell. It runs without the REMOTE_*
-    /// and ENCRYPTED_* variables, and with PUSH_HOOK=before-push. A URL is told the same as JSON.
+    /// A command is split into words as a shell does, or a JSON array; there is no shell. It runs without our
+    /// credentials (REMOTE_*, ENCRYPTED_*, RCLONE_*, the AWS keys …), and with PUSH_HOOK=before-push. A URL is told the
+    /// same as JSON.
     #[arg(long, env = env::BEFORE_PUSH, value_name = "URL|COMMAND", hide_env_values = true, default_value = "")]
     #[arg(hide_default_value = true)]
     pub before_push: String,
@@ -31,10 +32,18 @@ pub struct HookArgs {
 }
 
 impl HookArgs {
-    /// Checks them. Programs get the environment without what is for this program alone.
+    /// How long a push may say nothing: both hooks may run with nothing between them.
+    pub fn silence(&self) -> Duration {
+        let given = [&self.before_push, &self.after_push].into_iter().filter(|hook| !hook.trim().is_empty());
+        given.fold(Duration::ZERO, |sum, _| sum.saturating_add(self.hook_timeout))
+    }
+
+    /// Checks them. Programs get the environment without what is for this program alone: credentials, and whatever may
+    /// hold one, as a URL does.
     pub fn check(&self, frame: &Frame) -> Result<Hooks, Report> {
-        let ours = [env::REMOTE_PREFIX, env::ENCRYPTED_PREFIX, env::NEW_ENCRYPTED_PREFIX, env::HEARTBEAT_PREFIX];
-        let environment = frame.environment.without(&ours);
+        let prefixes = [env::REMOTE_PREFIX, env::ENCRYPTED_PREFIX, env::NEW_ENCRYPTED_PREFIX, env::HEARTBEAT_PREFIX];
+        let others = [env::RCLONE_PREFIX, env::BEFORE_PUSH, env::AFTER_PUSH];
+        let environment = frame.environment.without(&[&prefixes[..], &others, &env::AWS_CREDENTIALS].concat());
         let hook = |flag: &str, text: &str| {
             // The text is not shown: a URL may hold a password.
             Hook::parse(text, &environment).map_err(|error| Report::new(Kind::Usage, format!("{flag}: {error}")))

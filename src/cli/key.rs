@@ -29,7 +29,7 @@ pub async fn add(args: &KeyAdd, frame: &Frame) -> Verdict {
         let prefix = env::NEW_ENCRYPTED_PREFIX;
         new.secret.map(|source| unlocker(&source.read()?, prefix)).transpose()
     });
-    let (target, given) = both(frame.target(&args.access, &args.dst), given)?;
+    let (target, given) = both(frame.target(&args.place.access, &args.place.dst), given)?;
     let made = args.generate.then(RawKey::generate);
     let new = match (given, &made) {
         (Some(given), None) => given,
@@ -45,18 +45,42 @@ pub async fn add(args: &KeyAdd, frame: &Frame) -> Verdict {
     };
     let vault = frame.vault_only(&target).await?;
     let (slot, is_new) = add_slot(&vault, &new, &args.label, &frame.stop).await?;
-    let mut out = stdout();
-    match made {
+    if let Some(key) = made {
         // Only the key, as `key generate` prints it.
-        Some(key) => {
-            tracing::info!(slot = %slot.name, "added a slot; its key is on standard output");
-            out.line(key.to_text().expose())?;
-        }
-        None if is_new => out.line(format_args!("added slot {}", slot.name))?,
-        None => out.line(format_args!("slot {} is there already: this key opens the vault", slot.name))?,
+        hand_over(&format!("{}\n", key.to_text().expose()), &slot, &vault, &frame.stop).await?;
+        tracing::info!(slot = %slot.name, "added a slot; its key is on standard output");
+        return Ok(0);
+    }
+    let mut out = stdout();
+    match is_new {
+        true => out.line(format_args!("added slot {}", slot.name))?,
+        false => out.line(format_args!("slot {} is there already: this key opens the vault", slot.name))?,
     }
     out.finish()?;
     Ok(0)
+}
+
+/// Prints a text with the key of a slot that was just made. A key that nobody read must not open anything: if the text
+/// cannot be printed, the slot is removed.
+pub async fn hand_over(text: &str, slot: &SlotFile, vault: &Vault, stop: &Stop) -> Result<(), Report> {
+    let Err(report) = print_whole(text) else { return Ok(()) };
+    match remove_slot(vault, &slot.name, stop).await {
+        Ok(()) => Err(report.hint("its slot was removed: run it again")),
+        Err(error) => {
+            let message = format!("{report}; slot {} stays, though nobody has its key: {error}", slot.name);
+            Err(Report::new(report.kind, message).hint("remove it with `key remove`"))
+        }
+    }
+}
+
+fn print_whole(text: &str) -> Result<(), Report> {
+    let mut out = stdout();
+    out.put(text)?;
+    out.finish()?;
+    match out.is_closed() {
+        true => Err(Report::new(Kind::Volume, "standard output was closed before the key was written")),
+        false => Ok(()),
+    }
 }
 
 /// A slot as it is listed.
@@ -70,7 +94,7 @@ struct Line {
 
 /// Lists the slots.
 pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.dst)?;
+    let target = frame.target(&args.place.access, &args.place.dst)?;
     let vault = frame.vault_only(&target).await?;
     let (slots, damaged) = slots(&vault, &frame.stop).await?;
     let lines: Vec<Line> = slots
@@ -110,7 +134,7 @@ pub async fn list(args: &KeyList, frame: &Frame) -> Verdict {
 
 /// Takes a slot away, unless nobody could open the vault afterwards.
 pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.dst)?;
+    let target = frame.target(&args.place.access, &args.place.dst)?;
     let vault = frame.vault_only(&target).await?;
     if !slot_names(&vault.bucket, &frame.stop).await?.contains(&args.slot) {
         let message = format!("the vault has no slot '{}'", Shown(args.slot.as_bytes()));
@@ -132,7 +156,8 @@ pub async fn remove(args: &KeyRemove, frame: &Frame) -> Verdict {
     }
     remove_slot(&vault, &args.slot, &frame.stop).await?;
     tracing::warn!(
-        "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read"
+        "whoever kept the removed key together with a copy of the slot, as a bucket with versions keeps one, can still read, \
+         also what is pushed from now on"
     );
     let mut out = stdout();
     out.line(format_args!("removed slot {}; left: {remaining}", args.slot))?;

@@ -1,18 +1,17 @@
 //! `key export-kit`: all that is needed to restore without the cluster, on paper or in a safe.
 
 use super::Verdict;
-use super::args::KeyExportKit;
+use super::args::Place;
 use super::frame::{Frame, Target};
-use super::out::stdout;
+use super::key::hand_over;
 use crate::contract::remotes::REMOTE_TYPES;
-use crate::fault::{Kind, Report};
 use crate::runtime::clock;
 use crate::seal::{RawKey, Unlocker};
 use crate::store::RemoteConfig;
 use crate::telemetry::moment;
 use crate::tree::Shown;
 use crate::vault::open::Vault;
-use crate::vault::slot::{SlotFile, add_slot, list_slots, remove_slot};
+use crate::vault::slot::{SlotFile, add_slot, list_slots};
 use data_encoding::HEXLOWER;
 use std::fmt::Write;
 
@@ -20,21 +19,15 @@ use std::fmt::Write;
 const LABEL: &str = "recovery kit";
 
 /// Adds a new key to the vault and prints it with everything else that a restore needs.
-pub async fn export(args: &KeyExportKit, frame: &Frame) -> Verdict {
+pub async fn export(args: &Place, frame: &Frame) -> Verdict {
     let target = frame.target(&args.access, &args.dst)?;
     let vault = frame.vault_only(&target).await?;
+    // Before there is a new slot: what fails here leaves none.
+    let slots = list_slots(&vault, &frame.stop).await?;
     let key = RawKey::generate();
     let (slot, _) = add_slot(&vault, &Unlocker::Raw(key.clone()), LABEL, &frame.stop).await?;
-    let slots = list_slots(&vault, &frame.stop).await?;
-    let text = Kit { target: &target, vault: &vault, key: &key, slot: &slot, slots: &slots }.text();
-    let mut out = stdout();
-    out.put(&text)?;
-    out.finish()?;
-    if out.is_closed() {
-        // A key that nobody read must not open anything.
-        remove_slot(&vault, &slot.name, &frame.stop).await?;
-        return Err(Report::new(Kind::Volume, "standard output was closed before the kit was written").hint("run it again"));
-    }
+    let text = Kit { target: &target, vault: &vault, key: &key, slot: &slot, others: &slots }.text();
+    hand_over(&text, &slot, &vault, &frame.stop).await?;
     tracing::warn!("the kit holds a key: keep it apart from the bucket and from this machine, like the data itself");
     Ok(0)
 }
@@ -45,7 +38,7 @@ struct Kit<'a> {
     vault: &'a Vault,
     key: &'a RawKey,
     slot: &'a SlotFile,
-    slots: &'a [SlotFile],
+    others: &'a [SlotFile],
 }
 
 impl Kit<'_> {
@@ -62,7 +55,7 @@ impl Kit<'_> {
             RemoteConfig::Local { folder, .. } => format!(" -v {0}:{0}:ro", quoted(&folder.display().to_string())),
             _ => String::new(),
         };
-        let slots: String = self.slots.iter().fold(String::new(), |mut text, slot| {
+        let slots: String = self.others.iter().chain([self.slot]).fold(String::new(), |mut text, slot| {
             let label = Shown(slot.json.label.as_bytes()).to_string();
             let _ = writeln!(text, "  {}  {:<8}  {label}", slot.name, Shown(slot.json.r#type.as_bytes()).to_string());
             text

@@ -21,7 +21,7 @@ pub type Below = RelPath;
 /// Lists a restore point.
 pub async fn print(args: &Ls, frame: &Frame) -> Verdict {
     let below = args.path.as_deref().map(below).transpose()?.flatten();
-    let target = frame.target(&args.access, &args.src)?;
+    let target = frame.target(&args.source.access, &args.source.src)?;
     if target.unlocker.is_none() {
         return super::plain::ls(args, &target, below, frame).await;
     }

@@ -90,8 +90,8 @@ fn run(cli: Cli) -> Verdict {
 
 fn is_verbose(command: &Command) -> bool {
     match command {
-        Command::SyncToRemote(args) => args.verbose,
-        Command::RemoteToLocalSync(args) => args.verbose,
+        Command::SyncToRemote(args) => args.common.verbose,
+        Command::RemoteToLocalSync(args) => args.common.verbose,
         _ => false,
     }
 }

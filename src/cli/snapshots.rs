@@ -47,7 +47,7 @@ struct Printer {
 
 /// Lists the restore points.
 pub async fn print(args: &Snapshots, frame: &Frame) -> Verdict {
-    let target = frame.target(&args.access, &args.src)?;
+    let target = frame.target(&args.source.access, &args.source.src)?;
     if target.unlocker.is_none() {
         return super::plain::snapshots(args, &target, frame).await;
     }

@@ -10,7 +10,7 @@ use crate::fault::{Kind, Report};
 use crate::push::Push;
 use crate::runtime::{Stop, Tasks, limits};
 use crate::sidecar::{Around, Reporter, Rhythm, run};
-use crate::store::heartbeat::Heartbeat;
+use crate::store::Heartbeat;
 use crate::telemetry::Metrics;
 use std::time::Duration;
 
@@ -21,13 +21,17 @@ pub async fn stay(push: Push<'_>, args: &SyncToRemote, frame: &Frame) -> Result<
         return Err(Report::new(Kind::Usage, "--dry-run shows one push: leave out --schedule and --fsnotify"));
     }
     let heartbeat = read_heartbeat(&frame.environment)?.map(Heartbeat::new);
-    let rules = HealthRules { failures: given.health_failures, ignore: given.health_ignore, stall: given.health_stall };
+    let stall = match given.health_stall {
+        Duration::ZERO => Duration::ZERO,
+        stall => stall.saturating_add(args.hooks.silence()),
+    };
+    let rules = HealthRules { failures: given.health_failures, ignore: given.health_ignore, stall };
     let (health, metrics) = (Health::new(rules), Metrics::new());
     let (wishes, wished) = wishes();
     // The servers answer until the last pass has ended.
     let served = Stop::new();
     let mut servers = Tasks::new("health and control");
-    let paths = socket_paths(given.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
+    let paths = socket_paths(given.socket.as_deref(), args.common.state.state_dir.as_deref(), Some(&args.src));
     match ControlSocket::bind(&paths).await {
         Ok(socket) => {
             let (stop, health, metrics, wishes) = (served.clone(), health.clone(), metrics.clone(), wishes.clone());

@@ -23,17 +23,17 @@ use data_encoding::HEXLOWER;
 
 /// Pushes once, or stays and pushes again and again.
 pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Report> {
-    let filter = filter(&args.paths)?;
+    let filter = filter(&args.common.paths)?;
     let hooks = args.hooks.check(frame)?;
     let allow_deletes = args.allow_deletes.as_deref().map(parse_approval).transpose()?;
     let asks = !args.sidecar.stays() && !args.dry_run;
-    let reached = match frame.reach(&args.access, &args.dst) {
+    let reached = match frame.reach(&args.common.access, &args.dst) {
         // Beside a sidecar, which knows its remote, nothing of it need be said.
-        Err(mistake) if !asks || !Local::is_held(&args.src, args.state.state_dir.as_deref()) => return Err(mistake),
+        Err(mistake) if !asks || !Local::is_held(&args.src, args.common.state.state_dir.as_deref()) => return Err(mistake),
         reached => reached,
     };
     let volume = Volume::open(&args.src)?;
-    let local = match Local::open(volume, args.state.state_dir.as_deref()) {
+    let local = match Local::open(volume, args.common.state.state_dir.as_deref()) {
         Err(error) if error.is_busy() && asks => return ask_sidecar(args, frame, error).await,
         local => local?,
     };
@@ -59,8 +59,8 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
         delete: !args.no_delete,
         allow_deletes,
         dry_run: args.dry_run,
-        accept_rollback: args.state.accept_rollback,
-        takeover: takeover(&args.takeover),
+        accept_rollback: args.common.state.accept_rollback,
+        takeover: takeover(&args.common.takeover),
         pod: frame.pod(),
         hooks,
         watch: None,
@@ -83,13 +83,15 @@ pub async fn sync_to_remote(args: &SyncToRemote, frame: &Frame) -> Result<u8, Re
 
 /// Beside a running sidecar, a push is a wish: the sidecar makes one pass over everything and tells what came of it.
 async fn ask_sidecar(args: &SyncToRemote, frame: &Frame, busy: SessionError) -> Result<u8, Report> {
-    if args.force_even_if_remote_would_be_cleared || args.allow_deletes.is_some() {
-        let told = "a sidecar works on this directory, with flags of its own: -f and --allow-deletes would have no effect";
-        let hint = "give them to the sidecar and start its container again, or stop it first";
+    if args.force_even_if_remote_would_be_cleared {
+        let told = "a sidecar works on this directory, with flags of its own: -f would have no effect";
+        let hint =
+            "held deletions are released with --allow-deletes; for more, give -f to the sidecar and start its container again";
         return Err(Report::new(Kind::Usage, told).hint(hint));
     }
-    let paths = socket_paths(args.sidecar.socket.as_deref(), args.state.state_dir.as_deref(), Some(&args.src));
-    match frame.stop.or(ask_any(&paths, &Request::Pass, limits::PASS_WAIT)).await {
+    let request = Request::Pass { allow_deletes: args.allow_deletes.as_deref().map(parse_approval).transpose()? };
+    let paths = socket_paths(args.sidecar.socket.as_deref(), args.common.state.state_dir.as_deref(), Some(&args.src));
+    match frame.stop.or(ask_any(&paths, &request, limits::PASS_WAIT)).await {
         Ok(Ok(reply)) if reply.exit == 0 => {
             tracing::info!("the sidecar of this directory made the push: {}", reply.message);
             Ok(0)
@@ -137,16 +139,16 @@ pub fn wanted(at: &At) -> Wanted {
 /// Restores once.
 pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Result<u8, Report> {
     args.former.warning().iter().for_each(|warning| tracing::warn!("{warning}"));
-    let filter = filter(&args.paths)?;
-    let (bucket, unlocker) = frame.reach(&args.access, &args.src)?;
-    let crypt = frame.crypt(&args.access, &args.src, unlocker.as_ref())?;
+    let filter = filter(&args.common.paths)?;
+    let (bucket, unlocker) = frame.reach(&args.common.access, &args.src)?;
+    let crypt = frame.crypt(&args.common.access, &args.src, unlocker.as_ref())?;
     let place = bucket.describe();
     let progress = Progress::start("restore", frame.progress);
     let request = Restore {
         bucket,
         unlocker,
         target: args.dst.clone(),
-        state_dir: args.state.state_dir.clone(),
+        state_dir: args.common.state.state_dir.clone(),
         wanted: wanted(&args.at),
         filter,
         delete: !args.no_delete,
@@ -154,11 +156,11 @@ pub async fn remote_to_local_sync(args: &RemoteToLocalSync, frame: &Frame) -> Re
         adopt: args.adopt,
         trust_manifest: args.trust_manifest,
         crypt,
-        claim: args.claim.then(|| takeover(&args.takeover)),
+        claim: args.claim.then(|| takeover(&args.common.takeover)),
         allow_empty: args.allow_empty,
         owners: args.owners == Owners::Auto,
         dry_run: args.dry_run,
-        accept_rollback: args.state.accept_rollback,
+        accept_rollback: args.common.state.accept_rollback,
         pod: frame.pod(),
         progress: progress.clone(),
     };

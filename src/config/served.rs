@@ -1,15 +1,15 @@
 //! The options of types that are neither S3 nor a folder, checked by their table.
 
-use super::check::{Check, shown_path};
+use super::check::{Check, read_secret, shown_path};
 use super::mistakes::nearest;
 use crate::contract::env;
 use crate::contract::remotes::{Form, REMOTE_TYPES, RemoteOption, RemoteType};
 use crate::seal::reveal;
 use crate::secret::Secret;
-use crate::store::ServedConfig;
+use crate::store::{SecretFiles, ServedConfig};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What `rclone authorize` prints. No `Debug`: it is secret.
 #[derive(Deserialize)]
@@ -19,6 +19,9 @@ struct RcloneToken {
     #[serde(default)]
     refresh_token: String,
 }
+
+/// The names under which stores take what is in a token.
+const TOKEN_PARTS: [&str; 2] = ["access_token", "refresh_token"];
 
 /// Checks the options; what is wrong is noted in `check`. Container and prefix stay empty: they come with the remote path.
 pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut Vec<(String, String)>) -> ServedConfig {
@@ -37,11 +40,11 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
             check.mistakes.add(name, format!("is needed for type {}", kind.name), format!("set it: {}{twin}", option.about));
         }
         if let (Form::Token, Some(token)) = (option.form, &found) {
-            tokens(option, token, check, &mut options);
+            options.extend(token_of(option, token, check));
         }
         options.extend(found.map(|value| (option.name, value)));
     }
-    let socket = check.environment.get(env::SSH_AUTH_SOCK).filter(|socket| !socket.is_empty());
+    let socket = check.environment.get(env::SSH_AUTH_SOCK);
     if let ("sftp", Some(socket)) = (kind.name, socket) {
         options.insert("agent_socket", Secret::new(socket.to_string()));
     }
@@ -50,7 +53,34 @@ pub(super) fn read(kind: &'static RemoteType, check: &mut Check<'_>, shown: &mut
     if options.get("insecure").is_some_and(|value| value.expose() == "true") {
         check.warn_of_insecure();
     }
-    ServedConfig { kind, container: String::new(), prefix: String::new(), is_absolute: false, options, bandwidth: None }
+    let files = kind.options.iter().filter(|option| option.form.is_secret());
+    let files = files.filter_map(|option| Some((option.name, PathBuf::from(check.options.value(&file_key(option))?))));
+    let paths: BTreeMap<_, _> = files.collect();
+    let secret_files = (!paths.is_empty()).then_some(SecretFiles { paths, read: read_again });
+    let (container, prefix) = (String::new(), String::new());
+    ServedConfig { kind, container, prefix, is_absolute: false, options, secret_files, bandwidth: None }
+}
+
+/// The options with what their files hold now.
+fn read_again(config: &ServedConfig) -> Result<BTreeMap<&'static str, Secret<String>>, String> {
+    let mut options = config.options.clone();
+    for (name, path) in config.secret_files.iter().flat_map(|files| &files.paths) {
+        let wrong = |problem: &str| format!("the file of {} {problem}", name.to_uppercase());
+        let given = read_secret(path).map_err(|problem| wrong(&problem))?;
+        let option = config.kind.options.iter().find(|option| option.name == *name);
+        let value = match option.map(|option| option.form) {
+            Some(Form::Password) => password(given),
+            Some(Form::Token) => {
+                let part = token_part(&given, options.contains_key("client_id")).map_err(|(problem, _)| wrong(problem))?;
+                TOKEN_PARTS.iter().for_each(|other| drop(options.remove(other)));
+                options.extend([part]);
+                given
+            }
+            _ => given,
+        };
+        options.insert(name, value);
+    }
+    Ok(options)
 }
 
 fn file_key(option: &RemoteOption) -> String {
@@ -139,33 +169,42 @@ fn url(option: &RemoteOption, given: &str, check: &mut Check<'_>) -> Option<Stri
     None
 }
 
-/// rclone's token is JSON; anything else is taken for an access token.
-fn tokens(
-    option: &RemoteOption,
-    token: &Secret<String>,
-    check: &mut Check<'_>,
-    options: &mut BTreeMap<&'static str, Secret<String>>,
-) {
-    if !token.expose().trim_start().starts_with('{') {
-        options.insert("access_token", token.clone());
-        return;
-    }
-    let Ok(found) = serde_json::from_str::<RcloneToken>(token.expose()) else {
-        check.wrong(option.name, "is not a token as rclone prints it", "copy the whole of it, from { to }");
-        return;
-    };
-    // A token that can be renewed outlives one that cannot; without the application's secret nobody can.
-    let renewable = !found.refresh_token.is_empty() && check.options.has("client_id");
-    match (renewable, found.access_token.is_empty()) {
-        (true, _) => drop(options.insert("refresh_token", Secret::new(found.refresh_token))),
-        (false, false) => {
-            let name = check.options.name(option.name);
-            let hint = "is used until it expires; give client_id and client_secret of the application that it was made for";
-            check.warnings.push(format!("{name} {hint}"));
-            options.insert("access_token", Secret::new(found.access_token));
+/// What is used of a token, by the name under which the store takes it; a warning where that ends.
+fn token_of(option: &RemoteOption, token: &Secret<String>, check: &mut Check<'_>) -> Option<(&'static str, Secret<String>)> {
+    match token_part(token, check.options.has("client_id")) {
+        Ok(part) => {
+            if part.0 == "access_token" && is_rclones(token) {
+                let name = check.options.name(option.name);
+                let hint = "is used until it expires; give client_id and client_secret of the application that it was made for";
+                check.warnings.push(format!("{name} {hint}"));
+            }
+            Some(part)
         }
-        (false, true) => check.wrong(option.name, "holds no token", "copy the whole of what `rclone authorize` prints"),
+        Err((problem, hint)) => {
+            check.wrong(option.name, problem, hint);
+            None
+        }
     }
+}
+
+/// rclone's token is JSON; anything else is taken for an access token. Beside a problem: what to do.
+fn token_part(token: &Secret<String>, has_client: bool) -> Result<(&'static str, Secret<String>), (&'static str, &'static str)> {
+    let [access, refresh] = TOKEN_PARTS;
+    if !is_rclones(token) {
+        return Ok((access, token.clone()));
+    }
+    let found = serde_json::from_str::<RcloneToken>(token.expose());
+    let found = found.map_err(|_| ("is not a token as rclone prints it", "copy the whole of it, from { to }"))?;
+    // A token that can be renewed outlives one that cannot; without the application's secret nobody can.
+    match (has_client && !found.refresh_token.is_empty(), found.access_token.is_empty()) {
+        (true, _) => Ok((refresh, Secret::new(found.refresh_token))),
+        (false, false) => Ok((access, Secret::new(found.access_token))),
+        (false, true) => Err(("holds no token", "copy the whole of what `rclone authorize` prints")),
+    }
+}
+
+fn is_rclones(token: &Secret<String>) -> bool {
+    token.expose().trim_start().starts_with('{')
 }
 
 /// What must be given together, or instead of each other.

@@ -40,7 +40,11 @@ pub enum Request {
         wait: bool,
     },
     /// One pass now. The answer holds what came of it.
-    Pass,
+    Pass {
+        /// Releases the held deletions whose plan has this hash.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allow_deletes: Option<[u8; 8]>,
+    },
     /// How things stand.
     Status,
 }
@@ -58,6 +62,8 @@ pub enum Check {
     Stall,
     /// A first pass has finished.
     Ready,
+    /// Passes succeed and the loop advances: what a restart may cure.
+    Live,
 }
 
 impl Check {
@@ -67,6 +73,7 @@ impl Check {
             Check::Sync => "sync",
             Check::Stall => "stall",
             Check::Ready => "ready",
+            Check::Live => "live",
         }
     }
 }
@@ -281,9 +288,11 @@ mod tests {
             Request::Health { check: Check::Sync },
             Request::Health { check: Check::Stall },
             Request::Health { check: Check::Ready },
+            Request::Health { check: Check::Live },
             Request::Interrupt { wait: true },
             Request::Interrupt { wait: false },
-            Request::Pass,
+            Request::Pass { allow_deletes: None },
+            Request::Pass { allow_deletes: Some([0, 1, 2, 3, 4, 5, 6, 255]) },
             Request::Status,
         ];
         for request in requests {
@@ -304,7 +313,7 @@ mod tests {
         for (request, line) in [
             (Request::Health { check: Check::Sync }, r#"{"ask":"health","check":"sync","v":1}"#),
             (Request::Interrupt { wait: true }, r#"{"ask":"interrupt","v":1,"wait":true}"#),
-            (Request::Pass, r#"{"ask":"pass","v":1}"#),
+            (Request::Pass { allow_deletes: None }, r#"{"ask":"pass","v":1}"#),
         ] {
             assert_eq!(String::from_utf8(request_line(&request)).unwrap().trim_end(), line);
         }
@@ -312,7 +321,7 @@ mod tests {
         for result in PassResult::ALL {
             assert_eq!(serde_json::to_value(result).unwrap(), result.word());
         }
-        for check in [Check::Sync, Check::Stall, Check::Ready] {
+        for check in [Check::Sync, Check::Stall, Check::Ready, Check::Live] {
             assert_eq!(serde_json::to_value(check).unwrap(), check.word());
         }
     }

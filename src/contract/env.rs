@@ -63,6 +63,9 @@ pub const AWS_CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 pub const AWS_REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 /// What the AWS tools' variables begin with: credentials are among them.
 pub const AWS_PREFIX: &str = "AWS_";
+/// Those that are credentials themselves.
+pub const AWS_CREDENTIALS: [&str; 4] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 /// The AWS tools' name for the address of the token service.
 pub const AWS_ENDPOINT_URL_STS: &str = "AWS_ENDPOINT_URL_STS";
 /// The AWS tools' switch against instance metadata.

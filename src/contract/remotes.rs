@@ -151,7 +151,7 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         first: First::Folder,
         options: &[],
         fences: Fences::Strict,
-        large: "held in memory",
+        large: "held in memory, up to 256 MiB",
         tested: "itself",
         note: "For tests: it ends with the process.",
     },
@@ -312,8 +312,8 @@ pub const REMOTE_TYPES: &[RemoteType] = &[
         large: "streamed",
         tested: "OpenSSH and rclone serve sftp",
         note: "A path that begins with `/` begins at the server's root, others in the folder in which a log-in ends. A server is \
-               logged in to only if its key is in `known_hosts_file`; otherwise the message shows the key and the line that is \
-               missing. A second writer is refused where the server knows hard links (`hardlink@openssh.com`, as OpenSSH does) \
+               logged in to only if its key, or the authority of its certificate (`@cert-authority`), is in \
+               `known_hosts_file`; otherwise the message shows the key and the line that is missing. A second writer is refused where the server knows hard links (`hardlink@openssh.com`, as OpenSSH does) \
                on a file system that has them, and only detected elsewhere. The modification times of plain files are kept to \
                the second.",
     },

@@ -35,6 +35,11 @@ impl Spool {
         Ok(())
     }
 
+    /// Records so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -87,7 +92,7 @@ mod tests {
             let mut spool = Spool::new(spill.path());
             (0..records).for_each(|number| spool.push(&record(number, bytes)).unwrap());
             let whole: usize = (0..records).map(|number| 4 + record(number, bytes).len()).sum();
-            assert_eq!(spool.bytes(), whole as u64);
+            assert_eq!((spool.records(), spool.bytes()), (records as u64, whole as u64));
             let mut reader = spool.read().unwrap();
             for number in 0..records {
                 assert!(!reader.is_empty());

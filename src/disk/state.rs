@@ -3,6 +3,7 @@
 
 use super::error::{DiskError, Facts};
 use super::volume::{Space, errno_of, nobody};
+use crate::runtime::limits::STATE_FILE_BYTES;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -11,8 +12,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// A state file that is read whole is never larger: receipts and markers are a few hundred bytes.
-const STATE_FILE_BYTES: u64 = 16 << 20;
 const LOCK: &str = "lock";
 
 /// An open state directory.
@@ -69,14 +68,14 @@ impl StateDir {
         let mut bytes = Vec::new();
         let read = file.take(STATE_FILE_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(|error| self.fault("reading", name, errno_of(&error)))?;
-        if bytes.len() as u64 > STATE_FILE_BYTES {
-            return Err(DiskError::StateTooLarge { path: self.path.join(name).display().to_string(), limit: STATE_FILE_BYTES });
-        }
+        self.check_length(name, &bytes)?;
         Ok(Some(bytes))
     }
 
-    /// Replaces a file's content. A crash before the rename leaves the old one, after it the new one.
+    /// Replaces a file's content; what could not be read again is refused. A crash before the rename leaves the old one,
+    /// after it the new one.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.check_length(name, bytes)?;
         let temporary = format!("{name}.new");
         let mut file = self.create_file(&temporary)?;
         file.write_all(bytes).map_err(|error| self.fault("writing", &temporary, errno_of(&error)))?;
@@ -131,6 +130,13 @@ impl StateDir {
         openat(&self.dir, checked(name)?, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
     }
 
+    fn check_length(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        if bytes.len() as u64 <= STATE_FILE_BYTES {
+            return Ok(());
+        }
+        Err(DiskError::StateTooLarge { path: self.path.join(name).display().to_string(), limit: STATE_FILE_BYTES })
+    }
+
     fn fault(&self, action: &'static str, name: &str, errno: Errno) -> DiskError {
         fault(action, &self.path.join(name), errno)
     }
@@ -149,7 +155,7 @@ fn fault(action: &'static str, path: &Path, errno: Errno) -> DiskError {
 
 #[cfg(test)]
 mod tests {
-    use super::StateDir;
+    use super::{DiskError, STATE_FILE_BYTES, StateDir};
     use crate::fault::{Fault, Kind};
     use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -182,6 +188,18 @@ mod tests {
         assert_eq!(state.read("index").unwrap().unwrap(), b"three");
         assert!(state.remove("index").unwrap());
         assert!(!state.remove("index").unwrap());
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let root = tempfile::tempdir().unwrap();
+        let state = StateDir::open(root.path()).unwrap();
+        let most = vec![7; STATE_FILE_BYTES as usize];
+        state.write("file", &most).unwrap();
+        assert!(state.read("file").unwrap().unwrap() == most);
+        let error = state.write("file", &[most.as_slice(), b"x"].concat()).unwrap_err();
+        assert!(matches!(error, DiskError::StateTooLarge { .. }), "{error}");
+        assert!(state.read("file").unwrap().unwrap() == most, "what was there stays");
     }
 
     #[test]

@@ -42,6 +42,16 @@ pub enum PlainError {
         /// Its writer.
         by: String,
     },
+    /// The predecessor does not go away.
+    #[error("{by} still writes there (claim {claim}); waited {waited_s} s for it")]
+    Busy {
+        /// Its Pod or host.
+        by: String,
+        /// The number of its claim.
+        claim: u64,
+        /// How long we waited.
+        waited_s: u64,
+    },
     /// A local temporary file.
     #[error("a temporary file of the manifest: {0}")]
     Io(#[from] io::Error),
@@ -60,7 +70,7 @@ impl Fault for PlainError {
     fn kind(&self) -> Kind {
         match self {
             PlainError::Store(error) => error.kind(),
-            PlainError::IsVault { .. } => Kind::Refused,
+            PlainError::IsVault { .. } | PlainError::Busy { .. } => Kind::Refused,
             PlainError::Damaged { .. } => Kind::Corrupt,
             PlainError::TooNew { .. } => Kind::Usage,
             PlainError::Fenced { .. } => Kind::Fenced,
@@ -82,6 +92,9 @@ impl Fault for PlainError {
             )),
             PlainError::TooNew { .. } => Some("use the newer program that wrote it".into()),
             PlainError::Fenced { .. } => Some("two writers share one remote path: give each its own, or stop one".into()),
+            PlainError::Busy { .. } => {
+                Some("stop the other writer, use `strategy: Recreate`, or take over with --takeover=force".into())
+            }
             PlainError::Io(_) => Some("check the space and rights of the state directory (--state-dir)".into()),
             PlainError::Stopped(_) => None,
         }

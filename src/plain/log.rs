@@ -11,13 +11,14 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 use tempfile::SpooledTempFile;
 
 const DELTA: &str = ".delta.jsonl.zst";
 const BASE: &str = ".base.jsonl.zst";
 
 /// What lies in our folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Log {
     /// The newest entry.
     pub head: Option<Head>,
@@ -88,6 +89,16 @@ impl Log {
     /// The id of the newest entry; empty without any.
     pub fn id(&self) -> &str {
         self.head.as_ref().map_or("", |head| head.header.id.as_str())
+    }
+
+    /// Whether nobody is left who may still write: whoever claimed last has said in the newest entry that it ended.
+    pub fn is_released(&self) -> bool {
+        self.head.as_ref().map_or(self.epoch == 0, |head| head.header.released && head.header.epoch >= self.epoch)
+    }
+
+    /// Whether two looks found the same claim and the same entry.
+    pub fn is_as(&self, earlier: &Log) -> bool {
+        (self.epoch, self.seq(), self.id()) == (earlier.epoch, earlier.seq(), earlier.id())
     }
 
     /// Whether the next entry should come with a base.
@@ -204,12 +215,55 @@ async fn settle(bucket: &Bucket, header: &Header, stop: &Stop) -> Result<(), Pla
     if there.id == header.id { Ok(()) } else { Err(PlainError::Fenced { seq: header.seq, by: there.pod }) }
 }
 
+/// Waits until the log is released or has shown nothing new for `silence`; gives it as it is then. Only time that passes
+/// here counts; no clock of another machine is compared.
+pub async fn wait_for_silence(
+    bucket: &Bucket,
+    mut log: Log,
+    silence: Duration,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<Log, PlainError> {
+    let began = clock::now();
+    let mut quiet_since = began;
+    let mut said = false;
+    while !log.is_released() {
+        let now = clock::now();
+        if now.duration_since(quiet_since) >= silence {
+            break;
+        }
+        if now.duration_since(began) >= timeout {
+            let by = claimant(bucket, log.epoch, stop).await;
+            return Err(PlainError::Busy { by, claim: log.epoch, waited_s: timeout.as_secs() });
+        }
+        if !said {
+            said = true;
+            let silence_s = silence.as_secs();
+            tracing::info!(claim = log.epoch, silence_s, "the last writer has not said that it ended: waiting for its silence");
+        }
+        stop.or(clock::sleep(limits::TAKEOVER_POLL.min(silence))).await?;
+        let looked = look(bucket, stop).await?;
+        if !looked.is_as(&log) {
+            quiet_since = clock::now();
+        }
+        log = looked;
+    }
+    Ok(log)
+}
+
+/// Who made a claim, for a message.
+async fn claimant(bucket: &Bucket, epoch: u64, stop: &Stop) -> String {
+    let claim = bucket.get(stop, &claim_key(epoch), None).await;
+    let claim = claim.ok().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    claim.and_then(|claim| Some(claim.get("pod")?.as_str()?.to_owned())).unwrap_or_else(|| "an unknown Pod".into())
+}
+
 /// Claims the right to write above every claim that is there; gives the claim's number.
 pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Result<u64, PlainError> {
     let mut epoch = above;
     for _ in 0..limits::CLAIM_TRIES {
         epoch += 1;
-        let key = format!("{PLAIN_FOLDER}/claim/{}.json", inverted(epoch));
+        let key = claim_key(epoch);
         let body = serde_json::json!({ "version": VERSION, "pod": pod, "time_ms": clock::wall_ms() }).to_string();
         match bucket.create(stop, &key, Bytes::from(body.clone())).await {
             Ok(Create::New) => return Ok(epoch),
@@ -223,6 +277,10 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
         }
     }
     Err(PlainError::Fenced { seq: epoch, by: "other claims".into() })
+}
+
+fn claim_key(epoch: u64) -> String {
+    format!("{PLAIN_FOLDER}/claim/{}.json", inverted(epoch))
 }
 
 fn delta_key(seq: u64) -> String {

@@ -34,6 +34,9 @@ pub struct Header {
     /// When it was written, by the writer's clock, in milliseconds since 1970.
     #[serde(default)]
     pub time_ms: u64,
+    /// The number of the claim under which it was written; 0 where none was needed.
+    #[serde(default)]
+    pub epoch: u64,
     /// Whether the writer had ended.
     #[serde(default)]
     pub released: bool,
@@ -51,15 +54,7 @@ pub struct Header {
 impl Header {
     /// Of what this program writes now, after the entry `seq` with this id; totals are not counted yet.
     pub fn new(seq: u64, id: &str, pod: &str) -> Header {
-        Header {
-            version: VERSION,
-            seq,
-            id: id.to_owned(),
-            pod: pod.to_owned(),
-            time_ms: clock::wall_ms(),
-            released: true,
-            ..Header::default()
-        }
+        Header { version: VERSION, seq, id: id.to_owned(), pod: pod.to_owned(), time_ms: clock::wall_ms(), ..Header::default() }
     }
 }
 

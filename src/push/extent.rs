@@ -1,5 +1,6 @@
 //! How much of the volume a pass looks at: all of it, or what may have changed.
 
+use super::pipeline::Packed;
 use super::{Push, PushError};
 use crate::disk::{Scan, ScanOptions, Volume};
 use crate::remote::{
@@ -9,6 +10,7 @@ use crate::remote::{
 use crate::tree::{Dirty, FileType, Regions, RelPath};
 use crate::vault::entry::Node;
 use crate::vault::index::Indexed;
+use crate::vault::overlay::is_large;
 use std::collections::BTreeMap;
 
 /// What a pass looks at.
@@ -104,8 +106,11 @@ impl Extent {
         if self.tree_seq == 0 { Ok(None) } else { memory.index(self.tree_seq) }
     }
 
-    /// Whether the changes go beside the index, which saves writing it anew.
-    pub fn goes_beside(&self, memory: &Memory) -> bool {
-        self.parts.is_some() && !memory.overlay(self.tree_seq).is_some_and(|overlay| overlay.is_large())
+    /// Whether the changes go beside the index, which saves writing it anew. One path that was heard may be a folder of
+    /// any size that was moved in: what was captured there decides.
+    pub fn goes_beside(&self, memory: &Memory, packed: &Packed) -> bool {
+        let beside = memory.overlay(self.tree_seq).map_or((0, 0), |overlay| (overlay.changes.len() as u64, overlay.stored_len));
+        let sizes = [beside, (packed.changes, packed.change_bytes)];
+        self.parts.is_some() && sizes.into_iter().all(|(entries, bytes)| !is_large(entries, bytes))
     }
 }

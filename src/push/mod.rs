@@ -17,6 +17,7 @@ mod outcome;
 mod pending;
 mod pipeline;
 mod plain;
+mod publish;
 mod rescue;
 mod say;
 mod sealed;
@@ -88,12 +89,14 @@ pub struct Pass {
     pub dirty: Dirty,
     /// The last pass of this process: the next writer need not wait.
     pub last: bool,
+    /// Releases a held mass deletion whose plan has this hash, for this pass.
+    pub allow_deletes: Option<[u8; 8]>,
 }
 
 impl Pass {
     /// A pass that looks at everything, and the only one.
     pub fn only() -> Pass {
-        Pass { dirty: Dirty::everything(), last: true }
+        Pass { dirty: Dirty::everything(), last: true, allow_deletes: None }
     }
 }
 
@@ -142,7 +145,7 @@ impl<'a> Pusher<'a> {
         // On the heap: the stages' futures are large, and a thread's stack holds one for each caller above.
         match &self.request.unlocker {
             Some(unlocker) => Box::pin(sealed::push(self.request, unlocker, &mut self.kept, pass, stop)).await,
-            None => Box::pin(plain::push(self.request, stop)).await,
+            None => Box::pin(plain::push(self.request, pass, stop)).await,
         }
     }
 }

@@ -120,6 +120,8 @@ fn patch_runs(blocks: &[Option<FrameRef>], changed: &[bool]) -> Vec<(u64, BlockR
 
 /// A sealed object and the room it takes among those in flight.
 pub type Upload = (Sealed, OwnedSemaphorePermit);
+/// What an [`Outbox`] was given, in that order.
+pub type Uploads = mpsc::Receiver<Upload>;
 
 /// Hands sealed objects to the uploads.
 #[derive(Debug, Clone)]
@@ -130,7 +132,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// An outbox and what [`upload_all`] reads.
-    pub fn new() -> (Outbox, mpsc::Receiver<Upload>) {
+    pub fn new() -> (Outbox, Uploads) {
         let (sender, receiver) = mpsc::channel(limits::UPLOADS);
         (Outbox { sender, room: Arc::new(Semaphore::new(limits::UPLOADS)) }, receiver)
     }
@@ -161,7 +163,7 @@ impl Outbox {
 pub async fn upload_all(
     vault: &Vault,
     fencing: Fencing,
-    mut receiver: mpsc::Receiver<Upload>,
+    mut receiver: Uploads,
     mut before_first: impl FnMut() -> Result<(), PushError>,
     stop: &Stop,
 ) -> Result<u64, PushError> {
@@ -233,6 +235,10 @@ pub struct Packer {
 pub struct Packed {
     /// The changes.
     pub spool: ChangeReader,
+    /// How many they are.
+    pub changes: u64,
+    /// Their length.
+    pub change_bytes: u64,
     /// Data that the commit carries itself.
     pub inline: Option<Pack>,
     /// The next unused counter.
@@ -426,6 +432,8 @@ impl Packer {
             self.spool.push(&captured)?;
         }
         let inline = (!self.open.is_empty()).then_some(self.open);
-        Ok(Packed { spool: self.spool.read()?, inline, counter: self.identity.counter, bytes_new: self.bytes_new })
+        let (changes, change_bytes) = (self.spool.changes(), self.spool.bytes());
+        let (spool, counter) = (self.spool.read()?, self.identity.counter);
+        Ok(Packed { spool, changes, change_bytes, inline, counter, bytes_new: self.bytes_new })
     }
 }

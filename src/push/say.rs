@@ -1,11 +1,12 @@
 //! A finished push in the log.
 
-use super::{Ending, Outcome};
+use super::{Ending, Held, Outcome};
 use crate::disk::Skips;
 use crate::plan::HoldReason;
 use crate::telemetry::{bytes, count, span};
 use crate::tree::SkipReason;
 use data_encoding::HEXLOWER;
+use std::fmt;
 
 impl Outcome {
     /// Tells a person what the push came to. `place` is where it went.
@@ -36,13 +37,7 @@ impl Outcome {
     fn say_what_waits(&self) {
         say_skips(&self.skips);
         if let Some(held) = self.held {
-            let hash = HEXLOWER.encode(&held.hash);
-            let why = match held.reason {
-                HoldReason::Fuse => format!("more than the fuse lets through; if they are meant: --allow-deletes {hash}"),
-                HoldReason::PartialListing => "the volume could not be listed whole".to_string(),
-                HoldReason::NotWanted => "--no-delete".to_string(),
-            };
-            tracing::warn!(deletes_held = held.count, "{} held back: {why}", count(held.count, "delete"));
+            tracing::warn!(deletes_held = held.count, "{held}");
             if held.replacing > 0 {
                 tracing::warn!(entries_held = held.replacing, "held with them: what is in the place of a directory now");
             }
@@ -64,6 +59,20 @@ impl Outcome {
         }
         if self.foreign > 0 {
             tracing::info!(objects = self.foreign, "of other programs; left alone unless --delete-foreign");
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} held back: ", count(self.count, "delete"))?;
+        match self.reason {
+            HoldReason::Fuse => {
+                let hash = HEXLOWER.encode(&self.hash);
+                write!(f, "more than the fuse lets through; if they are meant: --allow-deletes {hash}")
+            }
+            HoldReason::PartialListing => f.write_str("the volume could not be listed whole"),
+            HoldReason::NotWanted => f.write_str("--no-delete"),
         }
     }
 }

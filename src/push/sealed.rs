@@ -1,19 +1,20 @@
 //! A push to a vault: what is found out once and kept between passes, and the stages of each pass.
 
-use super::assemble::{After, Assembled, Assembly, NextIndex};
+use super::assemble::{Assembled, Assembly, NextIndex};
 use super::batch::Memo;
 use super::capture::{Capture, CaptureReport};
 use super::extent::{Extent, extent};
-use super::pipeline::{Outbox, PackIdentity, Packed, Packer, upload_all};
-use super::{Ending, Held, Outcome, Pass, Push, PushError, merge, rescue};
+use super::pipeline::{Outbox, PackIdentity, Packed, Packer, Uploads, upload_all};
+use super::publish::Publishing;
+use super::{Ending, Held, Outcome, Pass, Push, PushError, merge};
 use crate::disk::{DatabaseCopies, Scan, ScanOptions};
 use crate::plan::{DeleteSet, Deletes, PushFacts, Refusal, admit_deletes, admit_push};
 use crate::remote::session::{Memory, SessionError, make_vault, warn_of_single_key};
 use crate::runtime::{Stop, compute, limits, ordered};
 use crate::seal::Unlocker;
 use crate::store::Fencing;
-use crate::vault::directory::{Directory, Flags, Labels, State};
-use crate::vault::index::{IndexError, IndexHeader, IndexWriter};
+use crate::vault::directory::{Labels, State};
+use crate::vault::index::{IndexError, IndexHeader};
 use crate::vault::log::Commit;
 use crate::vault::object::{Claim, ObjectId};
 use crate::vault::open::{Presence, open};
@@ -157,25 +158,28 @@ impl Session {
             self.writer = Some(self.take_writer(request, stop).await?);
         }
         let base = self.base();
-        let Session { memory, writer, .. } = self;
-        let tree_seq = prepare_index(memory, &base, stop).await?;
-        let extent = extent(request, memory, tree_seq, &pass.dirty)?;
-        let identity = identity_of(memory, writer.as_ref(), base.seq);
-        let (report, packed) = read_and_pack(request, memory, &extent, identity.clone(), writer.as_mut(), stop).await?;
+        let tree_seq = prepare_index(&mut self.memory, &base, stop).await?;
+        let extent = extent(request, &self.memory, tree_seq, &pass.dirty)?;
+        let (report, packed) = self.read_and_pack(request, &extent, stop).await?;
         let deletes = admit_deletes(
             DeleteSet { of: base.state.files + base.state.dirs, ..report.deletes },
             report.completeness,
             request.delete,
-            request.allow_deletes,
+            pass.allow_deletes.or(request.allow_deletes),
             request.force,
         );
         let bytes_new = packed.bytes_new;
-        let assembled = assemble(memory, &extent, base.state, identity, packed, deletes, writer.as_mut(), stop).await?;
+        let assembled = self.assemble(&extent, packed, deletes, stop).await?;
         let mut outcome = outcome_of(&report, &assembled, deletes, base.seq);
         outcome.bytes_new = bytes_new;
         outcome.dry_run = request.dry_run;
+        let Session { memory, writer, .. } = self;
         if let Some(writer) = writer {
-            publish(memory, writer, assembled, tree_seq, pass.last, &mut outcome, stop).await?;
+            let partial = outcome.ending() != Ending::Complete;
+            let publishing = Publishing { memory, writer, tree_seq, last: pass.last, partial };
+            if let Some(seq) = publishing.publish(assembled, stop).await? {
+                (outcome.commit, outcome.published) = (seq, true);
+            }
             merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
         }
         Ok(outcome)
@@ -191,6 +195,121 @@ impl Session {
             return Err(Refusal::RemoteMoved { head: writer.base.seq, by, seen }.into());
         }
         Ok(writer)
+    }
+
+    /// Under whose names things are sealed; in a dry run nothing is, and the names mean nothing.
+    fn identity(&self) -> PackIdentity {
+        let vault = self.memory.vault.clone();
+        match &self.writer {
+            Some(writer) => PackIdentity {
+                vault,
+                claim: writer.claim,
+                writer: writer.name.id,
+                labels: writer.labels(),
+                counter: writer.counter(),
+                commit: writer.next_commit(),
+            },
+            None => PackIdentity {
+                vault,
+                claim: Claim { epoch: u32::MAX, nonce: 0 },
+                writer: [0; 16],
+                labels: Labels::default(),
+                counter: 0,
+                commit: ObjectId::commit(self.base().seq + 1),
+            },
+        }
+    }
+
+    /// Reads the volume, stores what is new and spools what changed: three stages side by side.
+    async fn read_and_pack(
+        &mut self,
+        request: &Push<'_>,
+        extent: &Extent,
+        stop: &Stop,
+    ) -> Result<(CaptureReport, Packed), PushError> {
+        let memory = &self.memory;
+        let spill = request.local.spill();
+        let options = ScanOptions {
+            filter: request.capture.filter.clone(),
+            reserved: request.local.reserved.clone(),
+            spill: spill.clone(),
+            watch: request.watch.clone(),
+        };
+        let scan = extent.scan(&request.local.volume, options)?;
+        let (index, again) = (extent.known(memory)?, extent.known(memory)?);
+        let memo = Memo::default();
+        let (sender, receiver) = ordered(limits::COMPRESS_JOBS);
+        let capture = Capture {
+            volume: request.local.volume.clone(),
+            vault: memory.vault.clone(),
+            options: request.capture.clone(),
+            databases: DatabaseCopies::new(&spill),
+            memo: memo.clone(),
+            memory: again,
+            sender,
+            progress: request.progress.clone(),
+            stop: stop.clone(),
+        };
+        let (outbox, uploads) = Outbox::new();
+        let outbox = (!request.dry_run).then_some(outbox);
+        let packer = Packer::new(self.identity(), outbox, memo, &spill);
+        let read = compute("read the volume", move || capture.run(scan, index));
+        let pack = compute("pack", move || packer.run(receiver));
+        let work = async { futures::join!(read, pack) };
+        let (report, packed) = self.store_beside(work, uploads, extent.tree_seq, stop).await?;
+        // The stage that failed first is the last in line: the others only saw it stop.
+        let packed = packed?;
+        let report = report?;
+        if let Some(writer) = &mut self.writer {
+            writer.skip_to(packed.counter);
+        }
+        Ok((report, packed))
+    }
+
+    /// Makes the next commit's content and the next index.
+    async fn assemble(&mut self, extent: &Extent, packed: Packed, deletes: Deletes, stop: &Stop) -> Result<Assembled, PushError> {
+        let (memory, identity) = (&self.memory, self.identity());
+        let (outbox, uploads) = Outbox::new();
+        let (index, next) = if extent.goes_beside(memory, &packed) {
+            (extent.known(memory)?, NextIndex::Beside(self.base().state))
+        } else {
+            let header = IndexHeader { vault_id: memory.vault.id, seq: identity.commit.a, hash: [0; 32], inline_base: 0 };
+            (extent.known_whole(memory)?, NextIndex::Whole(memory.next_index()?, header))
+        };
+        let assembly = Assembly {
+            identity,
+            spool: packed.spool,
+            index,
+            next,
+            inline: packed.inline,
+            deletes,
+            outbox: self.writer.is_some().then_some(outbox),
+        };
+        let work = compute("assemble the commit", move || assembly.run());
+        let assembled = self.store_beside(work, uploads, extent.tree_seq, stop).await??;
+        if let Some(writer) = &mut self.writer {
+            writer.skip_to(assembled.counter);
+        }
+        Ok(assembled)
+    }
+
+    /// Works, and stores what the work yields beside it. From the first stored object on it is remembered that a crash
+    /// leaves objects that no commit lists, under names that must not be used again: the next process claims anew.
+    async fn store_beside<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        uploads: Uploads,
+        tree_seq: u64,
+        stop: &Stop,
+    ) -> Result<T, PushError> {
+        let Session { memory, writer, .. } = self;
+        let vault = memory.vault.clone();
+        let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
+        let mut unclean = writer.as_ref().map(|writer| Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) });
+        let before_first = || unclean.take().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
+        let (done, stored) = futures::join!(work, upload_all(&vault, fencing, uploads, before_first, stop));
+        stored?;
+        Ok(done)
     }
 }
 
@@ -230,130 +349,6 @@ async fn prepare_index(memory: &mut Memory, head: &Base, stop: &Stop) -> Result<
     Ok(head.seq)
 }
 
-/// Under whose names things are sealed; in a dry run nothing is, and the names mean nothing.
-fn identity_of(memory: &Memory, writer: Option<&Writer>, head: u64) -> PackIdentity {
-    let vault = memory.vault.clone();
-    match writer {
-        Some(writer) => PackIdentity {
-            vault,
-            claim: writer.claim,
-            writer: writer.name.id,
-            labels: writer.labels(),
-            counter: writer.counter(),
-            commit: writer.next_commit(),
-        },
-        None => PackIdentity {
-            vault,
-            claim: Claim { epoch: u32::MAX, nonce: 0 },
-            writer: [0; 16],
-            labels: Labels::default(),
-            counter: 0,
-            commit: ObjectId::commit(head + 1),
-        },
-    }
-}
-
-/// Reads the volume, stores what is new and spools what changed: three stages side by side.
-async fn read_and_pack(
-    request: &Push<'_>,
-    memory: &mut Memory,
-    extent: &Extent,
-    identity: PackIdentity,
-    writer: Option<&mut Writer>,
-    stop: &Stop,
-) -> Result<(CaptureReport, Packed), PushError> {
-    let spill = request.local.spill();
-    let options = ScanOptions {
-        filter: request.capture.filter.clone(),
-        reserved: request.local.reserved.clone(),
-        spill: spill.clone(),
-        watch: request.watch.clone(),
-    };
-    let scan = extent.scan(&request.local.volume, options)?;
-    let (index, again) = (extent.known(memory)?, extent.known(memory)?);
-    let memo = Memo::default();
-    let (sender, receiver) = ordered(limits::COMPRESS_JOBS);
-    let capture = Capture {
-        volume: request.local.volume.clone(),
-        vault: memory.vault.clone(),
-        options: request.capture.clone(),
-        databases: DatabaseCopies::new(&spill),
-        memo: memo.clone(),
-        memory: again,
-        sender,
-        progress: request.progress.clone(),
-        stop: stop.clone(),
-    };
-    let (outbox, uploads) = Outbox::new();
-    let outbox = (!request.dry_run).then_some(outbox);
-    let packer = Packer::new(identity, outbox, memo, &spill);
-    let vault = memory.vault.clone();
-    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
-    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, extent.tree_seq));
-    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
-    let read = compute("read the volume", move || capture.run(scan, index));
-    let pack = compute("pack", move || packer.run(receiver));
-    let upload = upload_all(&vault, fencing, uploads, before_first, stop);
-    let (report, packed, uploaded) = futures::join!(read, pack, upload);
-    // The stage that failed first is the last in line: the others only saw it stop.
-    uploaded?;
-    let packed = packed?;
-    let report = report?;
-    if let Some(writer) = writer {
-        writer.skip_to(packed.counter);
-    }
-    Ok((report, packed))
-}
-
-/// What is remembered from the first stored object on: a crash then leaves objects that no commit lists, under names that
-/// must not be used again, and so the next process claims anew.
-fn unclean(memory: &Memory, writer: &Writer, tree_seq: u64) -> Receipt {
-    Receipt { clean: false, ..memory.receipt_of(writer, tree_seq, false) }
-}
-
-/// Makes the next commit's content and the next index.
-#[allow(clippy::too_many_arguments, reason = "each comes from another stage")]
-async fn assemble(
-    memory: &mut Memory,
-    extent: &Extent,
-    before: State,
-    identity: PackIdentity,
-    packed: Packed,
-    deletes: Deletes,
-    writer: Option<&mut Writer>,
-    stop: &Stop,
-) -> Result<Assembled, PushError> {
-    let (outbox, uploads) = Outbox::new();
-    let fencing = writer.as_ref().map_or(Fencing::Strict, |writer| writer.fencing);
-    let dry = writer.is_none();
-    let (index, next) = if extent.goes_beside(memory) {
-        (extent.known(memory)?, NextIndex::Beside(before))
-    } else {
-        let header = IndexHeader { vault_id: memory.vault.id, seq: identity.commit.a, hash: [0; 32], inline_base: 0 };
-        (extent.known_whole(memory)?, NextIndex::Whole(memory.next_index()?, header))
-    };
-    let assembly = Assembly {
-        identity: PackIdentity { counter: packed.counter, ..identity },
-        spool: packed.spool,
-        index,
-        next,
-        inline: packed.inline,
-        deletes,
-        outbox: (!dry).then_some(outbox),
-    };
-    let unclean = writer.as_ref().map(|writer| unclean(memory, writer, extent.tree_seq));
-    let vault = memory.vault.clone();
-    let before_first = || unclean.clone().map_or(Ok(()), |receipt| Ok(memory.write_receipt(receipt)?));
-    let work = compute("assemble the commit", move || assembly.run());
-    let (assembled, uploaded) = futures::join!(work, upload_all(&vault, fencing, uploads, before_first, stop));
-    uploaded?;
-    let assembled = assembled?;
-    if let Some(writer) = writer {
-        writer.skip_to(assembled.counter);
-    }
-    Ok(assembled)
-}
-
 fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, head: u64) -> Outcome {
     let state = assembled.tally.state;
     let count = report.deletes.count - assembled.displaced;
@@ -376,79 +371,4 @@ fn outcome_of(report: &CaptureReport, assembled: &Assembled, deletes: Deletes, h
         held,
         ..Outcome::default()
     }
-}
-
-/// Publishes the commit, if there is anything to publish, and makes index and receipt the volume's. The last pass's commit
-/// releases the vault, so that the next writer need not wait.
-async fn publish(
-    memory: &mut Memory,
-    writer: &mut Writer,
-    assembled: Assembled,
-    tree_seq: u64,
-    last: bool,
-    outcome: &mut Outcome,
-    stop: &Stop,
-) -> Result<(), PushError> {
-    let partial = outcome.ending() != Ending::Complete;
-    if assembled.records == 0 {
-        return keep_head(memory, writer, assembled, tree_seq, last, partial, stop).await;
-    }
-    let (id, state) = (writer.next_commit(), assembled.tally.state);
-    let flags = if last { Flags::RELEASE } else { Flags::default() };
-    let (sealed, directory, index) = assembled.seal(&memory.vault, id, Directory { flags, ..writer.directory() })?;
-    let hash = memory.vault.keys().commit_hash(&sealed.bytes[..sealed.head_len as usize]);
-    match index {
-        After::Whole(index) => {
-            let header = IndexHeader { vault_id: memory.vault.id, seq: id.a, hash, inline_base: sealed.head_len };
-            IndexWriter::seal_header(index, &header)?;
-        }
-        After::Beside(changes) => memory.stage_changes(tree_seq, (id, sealed.head_len), state, changes)?,
-    }
-    let receipt = Receipt { seq: id.a, hash: hex(&hash), ..memory.receipt_of(writer, id.a, partial) };
-    memory.note_intent(id, hash, &receipt)?;
-    if let Err(error) = writer.publish(&sealed, &directory, stop).await {
-        return Err(rescue::keep(writer, &sealed, error, stop).await);
-    }
-    memory.finish(&receipt)?;
-    outcome.commit = id.a;
-    outcome.published = true;
-    Ok(())
-}
-
-/// Nothing changed: the head's tree stays. The last pass releases a head that is not released.
-async fn keep_head(
-    memory: &mut Memory,
-    writer: &mut Writer,
-    assembled: Assembled,
-    tree_seq: u64,
-    last: bool,
-    partial: bool,
-    stop: &Stop,
-) -> Result<(), PushError> {
-    if last && !writer.base.released {
-        let released = Directory { flags: Flags::RELEASE, ..writer.directory() };
-        writer.publish_empty(released, stop).await?;
-    }
-    let known = |receipt: &Receipt| receipt.seq == writer.base.seq && receipt.clean && receipt.partial == partial;
-    if !assembled.refreshed && memory.receipt.as_ref().is_some_and(known) {
-        return Ok(());
-    }
-    let seq = if assembled.refreshed { writer.base.seq } else { tree_seq };
-    match assembled.index {
-        After::Whole(index) if assembled.refreshed => {
-            let header = IndexHeader { vault_id: memory.vault.id, seq, hash: writer.base.hash, inline_base: 0 };
-            IndexWriter::seal_header(index, &header)?;
-        }
-        After::Whole(_) => memory.forget_next_index()?,
-        After::Beside(changes) if assembled.refreshed => {
-            memory.stage_changes(tree_seq, (ObjectId::commit(seq), 0), writer.base.state, changes)?;
-        }
-        After::Beside(_) => {}
-    }
-    let receipt = memory.receipt_of(writer, seq, partial);
-    Ok(memory.finish(&receipt)?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
 }

@@ -38,6 +38,11 @@ impl ChangeSpool {
         Ok(self.0.push(&out)?)
     }
 
+    /// Changes so far.
+    pub fn changes(&self) -> u64 {
+        self.0.records()
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.0.bytes()

@@ -77,14 +77,17 @@ impl Memory {
     }
 
     pub(super) fn read_overlay(&self) -> Result<Option<Arc<Overlay>>, SessionError> {
-        let Some(bytes) = self.state.read(OVERLAY)? else { return Ok(None) };
-        match Overlay::decode(&bytes) {
-            Ok(overlay) => Ok(Some(Arc::new(overlay))),
-            Err(error) => {
-                tracing::warn!(%error, "what lies beside the local index is damaged: making both again from the remote");
-                Ok(None)
-            }
-        }
+        let damage = match self.state.read(OVERLAY) {
+            Ok(None) => return Ok(None),
+            Ok(Some(bytes)) => match Overlay::decode(&bytes) {
+                Ok(overlay) => return Ok(Some(Arc::new(overlay))),
+                Err(error) => error.to_string(),
+            },
+            Err(error @ DiskError::StateTooLarge { .. }) => error.to_string(),
+            Err(error) => return Err(error.into()),
+        };
+        tracing::warn!("what lies beside the local index is damaged ({damage}): making both again from the remote");
+        Ok(None)
     }
 
     /// Puts aside what a commit changes in the tree of `tree_seq`, whose totals are then `state`; [`finish`](Memory::finish)
@@ -108,8 +111,7 @@ impl Memory {
             }
             all.insert(path, change);
         }
-        let overlay = Overlay { base, seq: commit.a, state, changes: all };
-        Ok(self.state.write(OVERLAY_NEXT, &overlay.encode()?)?)
+        Ok(self.state.write(OVERLAY_NEXT, &Overlay::encode(base, commit.a, &state, &all)?)?)
     }
 
     /// What has changed since the index was written, for a tree that [`index`](Memory::index) has.

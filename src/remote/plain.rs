@@ -5,10 +5,13 @@
 use super::session::Local;
 use crate::disk::{DiskError, StateDir, StateFile};
 use crate::plain::error::PlainError;
-use crate::plain::log::Log;
+use crate::plain::log::{Log, wait_for_silence};
 use crate::plain::manifest::LineReader;
 use crate::plan::Begun;
+use crate::runtime::Stop;
 use crate::seal::checksum;
+use crate::store::Bucket;
+use crate::vault::writer::Takeover;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -122,6 +125,13 @@ impl PlainMemory {
         Ok(self.state.write(PUSHING, &bytes)?)
     }
 
+    /// Notes an entry without changes that is about to be published: nothing else of this pass is under way.
+    pub fn note_release(&self, receipt: &PlainReceipt) -> Result<(), PlainStateError> {
+        self.state.remove(NEXT_INDEX_NAME)?;
+        self.state.remove(SENDING)?;
+        self.note_intent(receipt)
+    }
+
     /// Finishes what a process that died had published: then that pass did end, but for its deletes.
     pub fn settle(&mut self, log: &Log) -> Result<(), PlainStateError> {
         let intent = self.state.read(PUSHING)?.and_then(|bytes| serde_json::from_slice::<PlainReceipt>(&bytes).ok());
@@ -176,6 +186,14 @@ impl PlainMemory {
         self.state.remove(RECEIPT)?;
         self.state.remove(RESTORING)?;
         Ok(())
+    }
+}
+
+/// Waits for a writer that has not said that it ended, as was asked for; gives the log as it is then.
+pub async fn outwait(bucket: &Bucket, log: Log, takeover: Takeover, stop: &Stop) -> Result<Log, PlainError> {
+    match takeover {
+        Takeover::Force => Ok(log),
+        Takeover::Wait { silence, timeout } => wait_for_silence(bucket, log, silence, timeout, stop).await,
     }
 }
 

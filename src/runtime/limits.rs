@@ -73,10 +73,13 @@ pub const DIRTY_PATHS: usize = 16 * 1024;
 pub const WATCH_EVENTS: usize = 64 * 1024;
 /// After something was heard, what follows is gathered this long: a storm of changes costs few wake-ups.
 pub const WATCH_PAUSE: Duration = Duration::from_millis(20);
-/// Changes that lie beside the local index before it is written anew.
-pub const OVERLAY_ENTRIES: usize = 4096;
-/// Identities of a large file's blocks take room like entries: this many like one.
-pub const OVERLAY_BLOCKS_PER_ENTRY: usize = 16;
+/// Changes that lie beside the local index before it is written anew, and changes of one pass that may join them: unlike
+/// the index, they are held in memory.
+pub const OVERLAY_ENTRIES: u64 = 4096;
+/// The bytes of either: with a long target, attributes or many blocks, an entry takes room like hundreds.
+pub const OVERLAY_BYTES: u64 = 4 << 20;
+/// A state file that is read whole is never larger: what lies beside the index, with all that may join it.
+pub const STATE_FILE_BYTES: u64 = 4 * OVERLAY_BYTES;
 /// Where changes cannot be heard, the next look at everything begins at least so long after the last one.
 pub const POLL_LEAST: Duration = Duration::from_secs(1);
 /// A pass that waits for quiet begins at last after this many times the wait.
@@ -148,10 +151,6 @@ pub const RENEW_WAIT: Duration = Duration::from_secs(5);
 pub const RENEW_PAUSE: Duration = Duration::from_secs(30);
 /// One request for credentials takes no longer: the services that give them are near, or not there.
 pub const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Silence of a predecessor, observed here, after which its volume is taken over.
-pub const TAKEOVER_SILENCE: Duration = Duration::from_secs(20);
-/// How long a predecessor that keeps writing is waited for.
-pub const TAKEOVER_TIMEOUT: Duration = Duration::from_secs(120);
 /// While waiting for a predecessor, its head is looked at this often.
 pub const TAKEOVER_POLL: Duration = Duration::from_secs(1);
 /// Tries of a claim that other claims keep overtaking.

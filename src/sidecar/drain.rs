@@ -9,14 +9,9 @@ use crate::telemetry::{FinalPass, span};
 use crate::tree::Dirty;
 use std::time::{Duration, Instant};
 
-/// How it ended.
-pub(super) struct Drained {
-    pub farewell: Farewell,
-}
-
 impl Sidecar<'_> {
     /// Pushes until nothing is left or the time is over. Each try that fails for a passing cause is followed by another.
-    pub(super) async fn drain(&mut self) -> Drained {
+    pub(super) async fn drain(&mut self) -> Farewell {
         let now = clock::now();
         let end = *self.end.get_or_insert_with(|| End { since: now, deadline: self.grace.deadline(now) });
         let budget = end.deadline.saturating_duration_since(now);
@@ -44,7 +39,7 @@ impl Sidecar<'_> {
         }
         let reply = crate::contract::control::Reply::new(farewell.exit_code, "the sidecar has ended");
         self.waiting.drain(..).chain(self.asked.drain(..)).for_each(|waiting| drop(waiting.send(reply.clone())));
-        Drained { farewell }
+        farewell
     }
 
     /// The result of the newest try, and what it looked at.
@@ -52,7 +47,7 @@ impl Sidecar<'_> {
         loop {
             let dirty = self.all_changes();
             let began_ms = clock::wall_ms();
-            let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true }).await;
+            let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true, allow_deletes: None }).await;
             self.trigger.end(report::end_of(&result), clock::now());
             self.reports.pass(self.request, &result, began_ms);
             self.tell_controller(&result);

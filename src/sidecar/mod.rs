@@ -59,7 +59,7 @@ pub struct Around {
     /// Counts.
     pub metrics: Metrics,
     /// Told of each complete pass.
-    pub heartbeat: Option<crate::store::heartbeat::Heartbeat>,
+    pub heartbeat: Option<crate::store::Heartbeat>,
     /// Tells the controller how things stand.
     pub reporter: Option<Reporter>,
 }
@@ -85,6 +85,7 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
         health: around.health,
         metrics: around.metrics,
         asked: Vec::new(),
+        approved: None,
         waiting: Vec::new(),
         quiet_look: None,
         patience: None,
@@ -98,9 +99,9 @@ pub async fn run(push: Push<'_>, rhythm: &Rhythm, around: Around) -> Result<u8, 
             sidecar.pass().await;
         }
     }
-    let drained = sidecar.drain().await;
-    drained.farewell.write(&rhythm.termination_log);
-    Ok(drained.farewell.exit_code)
+    let farewell = sidecar.drain().await;
+    farewell.write(&rhythm.termination_log);
+    Ok(farewell.exit_code)
 }
 
 /// Listens to the volume, if its changes can be heard at all.
@@ -138,6 +139,8 @@ struct Sidecar<'a> {
     metrics: Metrics,
     /// Who asked for a pass that has not begun.
     asked: Vec<oneshot::Sender<Reply>>,
+    /// Deletions that one of them released.
+    approved: Option<[u8; 8]>,
     /// Who waits until nothing is left to push.
     waiting: Vec<oneshot::Sender<Reply>>,
     /// For those: when to look whether the application has gone quiet.
@@ -226,8 +229,9 @@ impl Sidecar<'_> {
 
     fn serve(&mut self, wish: Wish) {
         match wish.command {
-            Command::Pass => {
+            Command::Pass { allow_deletes } => {
                 self.trigger.want_everything();
+                self.approved = allow_deletes.or(self.approved);
                 self.asked.push(wish.reply);
             }
             Command::Interrupt { wait, asked } => {
@@ -292,7 +296,8 @@ impl Sidecar<'_> {
         let began_ms = clock::wall_ms();
         let asked = std::mem::take(&mut self.asked);
         let dirty = self.trigger.begin(began);
-        let result = self.run_pass(&Pass { dirty: dirty.clone(), last: false }).await;
+        let pass = Pass { dirty: dirty.clone(), last: false, allow_deletes: self.approved.take() };
+        let result = self.run_pass(&pass).await;
         let end = report::end_of(&result);
         self.trigger.end(end, clock::now());
         self.note_coverage();

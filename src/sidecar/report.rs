@@ -9,8 +9,8 @@ use crate::fault::{Fault, Kind, Report};
 use crate::plan::HoldReason;
 use crate::push::{Ending, Held, Outcome, Push, PushError, Pusher, pending};
 use crate::runtime::Stop;
+use crate::store::Heartbeat;
 use crate::store::Requests;
-use crate::store::heartbeat::Heartbeat;
 use crate::telemetry::{Direction, Metrics, Operation};
 use crate::tree::Dirty;
 use std::time::Duration;
@@ -165,7 +165,8 @@ impl Reports {
             bytes: outcome.bytes_new,
             elapsed_ms: u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
-        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries", result.word())) }
+        let held = outcome.held.map(|held| format!("; {held}")).unwrap_or_default();
+        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries{held}", result.word())) }
     }
 
     fn failed(&mut self, error: &PushError) -> Reply {

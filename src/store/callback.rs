@@ -1,6 +1,6 @@
 //! A call to a program that listens for it: one POST, and its answer's status.
 
-use super::client::Trust;
+use super::client::{CONNECT_TIMEOUT, Trust};
 use super::heartbeat::because;
 use super::http::within;
 use crate::runtime::limits;
@@ -43,7 +43,9 @@ impl Callback {
     async fn exchange(&self, json: String, said: &mut Vec<u8>) -> Result<(), CallbackError> {
         let client = Trust::public().client().map_err(|error| CallbackError::Unreached(error.to_string()))?;
         let request = client.post(self.url.expose()).header("content-type", "application/json").body(json);
-        let mut response = request.send().await.map_err(|error| CallbackError::Unreached(because(error)))?;
+        // For an answer only the caller waits; the client itself, for the connection.
+        let unreached = |error| CallbackError::Unreached(because(error, CONNECT_TIMEOUT));
+        let mut response = request.send().await.map_err(unreached)?;
         let status = response.status();
         // The status is the answer; words that are cut off take nothing from it.
         while let Ok(Some(piece)) = response.chunk().await {

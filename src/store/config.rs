@@ -101,12 +101,33 @@ pub struct ServedConfig {
     /// The prefix begins at the server's root instead of where a log-in ends. Only SFTP servers tell the two apart.
     pub is_absolute: bool,
     /// The options by rclone's names, as the type's table has them. All are kept like secrets.
-    pub options: BTreeMap<&'static str, Secret<String>>,
+    pub options: Options,
+    /// The files that options were read from. They are read again: a mounted secret is swapped while the process runs.
+    pub secret_files: Option<SecretFiles>,
     /// How fast bytes may go and come.
     pub bandwidth: Option<Bandwidth>,
 }
 
+/// The options by rclone's names.
+type Options = BTreeMap<&'static str, Secret<String>>;
+
+/// Files of secrets.
+#[derive(Debug, Clone)]
+pub struct SecretFiles {
+    /// Each by the option that it holds.
+    pub paths: BTreeMap<&'static str, PathBuf>,
+    /// All options with what the files hold now, or what is wrong with them.
+    pub read: fn(&ServedConfig) -> Result<Options, String>,
+}
+
 impl ServedConfig {
+    /// The same with what its files hold now.
+    pub(super) fn renewed(&self) -> Result<ServedConfig, StoreError> {
+        let Some(files) = &self.secret_files else { return Ok(self.clone()) };
+        let wrong = |problem| StoreError::usage(problem, "mount files that hold only the value");
+        Ok(ServedConfig { options: (files.read)(self).map_err(wrong)?, ..self.clone() })
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(|value| value.expose().as_str())
     }

@@ -1,6 +1,7 @@
 //! What can go wrong at the remote, and what each answer of a store means.
 
 use crate::fault::{Fault, Kind};
+use crate::runtime::Stopped;
 use crate::secret::Secret;
 use crate::tree::Shown;
 use std::fmt;
@@ -124,6 +125,11 @@ pub enum StoreError {
     /// A key that this program should never have formed.
     #[error("'{0}' is not a usable key")]
     BadKey(String),
+}
+
+/// What it came to, or that the wish to stop came first.
+pub(super) fn or_stopped<T>(done: Result<Result<T, StoreError>, Stopped>, asked: &Asked) -> Result<T, StoreError> {
+    done.unwrap_or_else(|_| Err(StoreError::Stopped(Box::new(asked.clone()))))
 }
 
 fn tried(tries: u32) -> String {

@@ -84,7 +84,12 @@ impl Gate {
                 Err(quiet) => quiet,
             };
             match quiet {
-                Some(wait) => clock::sleep(wait).await,
+                Some(wait) => {
+                    // The wake-up that led here is passed on: a sleeper that is dropped would take it along, and the next
+                    // one in the queue would wait for ever.
+                    self.freed.notify_one();
+                    clock::sleep(wait).await;
+                }
                 None => freed.await,
             }
         }
@@ -201,6 +206,19 @@ mod tests {
         drop(one);
         gate.enter().await.ended(End::Unknown);
         drop(two);
+    }
+
+    #[tokio::test]
+    async fn who_is_dropped_in_its_sleep_takes_no_wake_up_along() {
+        let (gate, mut passes) = gate_with(1);
+        gate.state().allowed = 1;
+        let (mut one, mut two) = (Box::pin(gate.enter()), Box::pin(gate.enter()));
+        assert!(futures::poll!(&mut one).is_pending() && futures::poll!(&mut two).is_pending());
+        passes.pop().expect("one").ended(End::Busy(Some(Duration::from_millis(50))));
+        assert!(futures::poll!(&mut one).is_pending(), "it is woken, and sleeps as long as the store wants quiet");
+        drop(one);
+        let entered = super::super::http::within(Duration::from_secs(10), two).await;
+        assert!(entered.is_some(), "the place is free and nobody takes it");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::client::Trust;
 use crate::runtime::limits;
 use crate::secret::Secret;
 use std::error::Error;
+use std::time::Duration;
 
 /// Where the news goes. Whoever knows the URL can fake the news, so it is a secret.
 #[derive(Debug, Clone)]
@@ -27,16 +28,16 @@ impl Heartbeat {
         // A redirected request would carry the URL on as its referrer.
         let client = Trust::public().client().map_err(|error| HeartbeatError(error.to_string()))?;
         let request = client.get(self.url.expose()).timeout(limits::HEARTBEAT_TIMEOUT);
-        let response = request.send().await.map_err(|error| HeartbeatError(because(error)))?;
+        let response = request.send().await.map_err(|error| HeartbeatError(because(error, limits::HEARTBEAT_TIMEOUT)))?;
         let status = response.status();
         if status.is_success() { Ok(()) } else { Err(HeartbeatError(format!("it answered {}", status.as_u16()))) }
     }
 }
 
-/// The deepest cause, which names no URL.
-pub(super) fn because(error: reqwest::Error) -> String {
+/// The deepest cause, which names no URL. The client waited for so long.
+pub(super) fn because(error: reqwest::Error, waited: Duration) -> String {
     if error.is_timeout() {
-        return format!("no answer within {} s", limits::HEARTBEAT_TIMEOUT.as_secs());
+        return format!("no answer within {} s", waited.as_secs());
     }
     let error = error.without_url();
     let mut deepest: &dyn Error = &error;

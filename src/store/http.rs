@@ -4,6 +4,7 @@
 //! answers together that mean different things to a commit, and because an empty or cut page must never pass for an
 //! empty store.
 
+use super::error::{Asked, StoreError};
 use super::gate::{End, Gate};
 use super::s3::Identity;
 use super::{Patience, Requests};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 /// An error answer longer than this is not read for its code.
 const ERROR_BYTES: usize = 64 << 10;
 /// No answer is longer: the largest object with room to spare. A page of a listing is far smaller.
-const ANSWER_BYTES: u64 = limits::OBJECT_CAP_BYTES + (1 << 20);
+pub(super) const ANSWER_BYTES: u64 = limits::OBJECT_CAP_BYTES + (1 << 20);
 
 /// Requests and bytes since the bucket was opened.
 #[derive(Debug, Default)]
@@ -141,6 +142,13 @@ pub(super) struct Exchange {
     pub(super) upload_id: Option<String>,
     /// The answer refused credentials for which there may be others by now: another try is worth it.
     pub(super) is_renewed: bool,
+}
+
+impl Exchange {
+    /// What was recorded, once.
+    pub(super) fn take(recorded: &Mutex<Exchange>) -> Exchange {
+        std::mem::take(&mut *recorded.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What a page of a listing must look like.
@@ -278,7 +286,7 @@ impl Recording {
                 whole.extend_from_slice(&piece);
             }
             if whole.len() as u64 > ANSWER_BYTES {
-                return Err(Lost::for_good(format!("the answer is longer than {ANSWER_BYTES} bytes")));
+                return Err(Lost::for_good(too_long()));
             }
         }
         if length.is_some_and(|length| length != whole.len() as u64) {
@@ -286,6 +294,15 @@ impl Recording {
         }
         Ok(whole.freeze())
     }
+}
+
+fn too_long() -> String {
+    format!("the answer is longer than {ANSWER_BYTES} bytes")
+}
+
+/// Refuses an answer of that many bytes, which would have to be held in memory.
+pub(super) fn check_length(asked: &Asked, bytes: u64) -> Result<(), StoreError> {
+    if bytes > ANSWER_BYTES { Err(StoreError::unavailable(asked, too_long(), false)) } else { Ok(()) }
 }
 
 fn end(answer: &Result<(Got, http::response::Parts), Lost>) -> End {

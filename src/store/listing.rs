@@ -2,7 +2,7 @@
 
 use super::error::{Act, Asked, StoreError};
 use super::s3::S3;
-use super::{Backend, Bucket, Tries};
+use super::{Backend, Bucket};
 use crate::runtime::{Stop, compute};
 use opendal::raw::Operation;
 
@@ -79,7 +79,11 @@ impl Bucket {
     ) -> Result<(), StoreError> {
         let asked = self.asked(Act::List, folder)?;
         let children = match &self.inner.backend {
-            Backend::S3(s3) if s3.ordered => return self.walk_pages(stop, s3, &asked, walk, each).await,
+            Backend::S3(s3) if s3.ordered => {
+                let reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
+                let pages = async |reached: &mut Option<String>| s3.walk(&asked, walk.page, reached, each).await;
+                return self.walk_on(stop, &asked, reached, pages).await;
+            }
             Backend::S3(s3) => self.tries(stop, &asked, || all_of(s3, &asked)).await?,
             Backend::Served(served) => self.tries(stop, &asked, || served.list(&asked)).await?,
             Backend::Files(server) => {
@@ -100,32 +104,6 @@ impl Bucket {
         // `all` ends at the first child after which no more are wanted.
         children.into_iter().filter(|child| after(&child.name)).all(each);
         Ok(())
-    }
-
-    /// An attempt that fails goes on behind the last page that came; progress gives all tries back.
-    async fn walk_pages(
-        &self,
-        stop: &Stop,
-        s3: &S3,
-        asked: &Asked,
-        walk: Walk<'_>,
-        each: &mut (dyn FnMut(Listed) -> bool + Send),
-    ) -> Result<(), StoreError> {
-        let mut reached = walk.start_after.map(|name| s3.place_of(&asked.key, name));
-        let mut tries = Tries::default();
-        loop {
-            let before = reached.clone();
-            let outcome = stop.or(s3.walk(asked, walk.page, &mut reached, each)).await;
-            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
-                Err(error) if error.is_temporary() => {
-                    if reached != before {
-                        tries = Tries::default();
-                    }
-                    self.pause(stop, asked, &mut tries, error).await?;
-                }
-                outcome => return outcome,
-            }
-        }
     }
 }
 

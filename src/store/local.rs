@@ -6,6 +6,7 @@
 //! they are a day old, by whoever creates an object then.
 
 use super::error::{Asked, StoreError};
+use super::http::check_length;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed};
 use crate::runtime::clock;
@@ -52,6 +53,7 @@ impl Local {
         }
         let range = range.cloned().unwrap_or(0..meta.len());
         let wanted = range.end.min(meta.len()).saturating_sub(range.start);
+        check_length(asked, wanted)?;
         file.seek(SeekFrom::Start(range.start)).map_err(|error| failed(asked, &error))?;
         let mut body = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
         file.take(wanted).read_to_end(&mut body).map_err(|error| failed(asked, &error))?;
@@ -416,6 +418,17 @@ mod tests {
         let base = tempfile::tempdir().expect("a temporary folder");
         let local = Local { folder: base.path().join("remote") };
         (base, local)
+    }
+
+    #[test]
+    fn no_more_is_read_than_memory_is_meant_for() {
+        let (_base, local) = opened();
+        local.put(&asked("x"), b"").expect("written");
+        let file = OpenOptions::new().write(true).open(local.path("x")).expect("a file");
+        file.set_len(super::super::http::ANSWER_BYTES + 1).expect("a long file");
+        let error = local.get(&asked("x"), None).expect_err("too much");
+        assert!(!error.is_temporary() && error.to_string().contains("the answer is longer than"), "{error}");
+        assert_eq!(local.get(&asked("x"), Some(&(5..7))).expect("a part"), [0, 0].as_slice());
     }
 
     #[test]

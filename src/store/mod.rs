@@ -1,6 +1,7 @@
-//! The remote: objects under keys, and what they cost. The only room that knows OpenDAL, HTTP and S3.
+//! The remote: objects under keys, and what they cost. The only room that knows OpenDAL, HTTP, S3, FTP
+//! and SSH.
 //!
-//! A [`Bucket`] reads, creates, lists and deletes objects in an S3 store, in a folder or in memory, in another store or in memory, with the
+//! A [`Bucket`] reads, creates, lists and deletes objects in an S3 store, in another store, in a folder or in memory, with the
 //! meaning of S3 in all of them. It never understands what the objects hold. It never retries a conditional create: whether the
 //! first attempt was applied is known to nobody, and only the caller can recognize its own object. It never returns a
 //! part as the whole, neither of an object nor of a listing, and never takes an answer that is not S3's for absence.
@@ -12,9 +13,10 @@ mod client;
 mod config;
 mod error;
 mod file_server;
+mod followed;
 mod ftp;
 mod gate;
-pub mod heartbeat;
+mod heartbeat;
 mod http;
 mod judge;
 mod listing;
@@ -31,8 +33,9 @@ mod tries;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use callback::{Callback, CallbackError};
-pub use config::{KeyFiles, RemoteConfig, S3Config, ServedConfig};
+pub use config::{KeyFiles, RemoteConfig, S3Config, SecretFiles, ServedConfig};
 pub use error::{Asked, StoreError};
+pub use heartbeat::{Heartbeat, HeartbeatError};
 pub use listing::Listed;
 pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};

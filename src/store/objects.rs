@@ -2,20 +2,26 @@
 //! states of an object apart is its [`Mark`].
 
 use super::config::join;
-use super::error::{Act, Asked};
+use super::error::{Act, Asked, or_stopped};
 use super::file_server::FileSending;
+use super::http::within;
 use super::local::LocalSending;
 use super::s3::Sending;
 use super::served::ServedSending;
-use super::{Backend, Bucket, StoreError, Tries};
+use super::{Backend, Bucket, StoreError};
 use crate::runtime::{Stop, compute, limits};
 use crate::tree::Timestamp;
 use bytes::Bytes;
+use opendal::Writer;
 use opendal::raw::Operation;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a store says of an object's content: S3's ETag without its quotes, elsewhere something made from its length and
 /// time. Empty where a store says nothing.
@@ -100,8 +106,14 @@ impl Bucket {
     ) -> Result<(), StoreError> {
         let asked = self.asked(Act::List, folder)?;
         match &self.inner.backend {
-            Backend::S3(_) => self.list_pages(stop, &asked, each).await,
-            Backend::Served(served) if served.is_ordered() => self.list_pages(stop, &asked, each).await,
+            Backend::S3(s3) => {
+                let pages = async |reached: &mut Option<String>| s3.walk_all(&asked, reached, each).await;
+                self.walk_on(stop, &asked, None, pages).await
+            }
+            Backend::Served(served) if served.is_ordered() => {
+                let pages = async |reached: &mut Option<String>| served.walk_all(&asked, reached, each).await;
+                self.walk_on(stop, &asked, None, pages).await
+            }
             Backend::Served(_) | Backend::Files(_) => self.list_folders(stop, &asked, each).await,
             Backend::Local(local) => {
                 let mut folders = vec![folder.to_owned()];
@@ -151,32 +163,6 @@ impl Bucket {
             }
         }
         Ok(())
-    }
-
-    async fn list_pages(
-        &self,
-        stop: &Stop,
-        asked: &Asked,
-        each: &mut (dyn FnMut(Object) -> bool + Send),
-    ) -> Result<(), StoreError> {
-        let (mut reached, mut tries) = (None, Tries::default());
-        loop {
-            let before = reached.clone();
-            let outcome = match &self.inner.backend {
-                Backend::S3(s3) => stop.or(s3.walk_all(asked, &mut reached, each)).await,
-                Backend::Served(served) => stop.or(served.walk_all(asked, &mut reached, each)).await,
-                Backend::Files(_) | Backend::Local(_) | Backend::Memory(_) => return Ok(()),
-            };
-            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))? {
-                Err(error) if error.is_temporary() => {
-                    if reached != before {
-                        tries = Tries::default();
-                    }
-                    self.pause(stop, asked, &mut tries, error).await?;
-                }
-                outcome => return outcome,
-            }
-        }
     }
 
     /// An object, or a range of it as far as it exists, with its mark. No object is longer here than a pack may be: longer
@@ -305,14 +291,8 @@ impl Upload {
     /// Sends the next bytes.
     pub async fn write(&mut self, stop: &Stop, bytes: Bytes) -> Result<(), StoreError> {
         match &mut self.way {
-            Way::Parts(sending) => {
-                let sent = stop.or(sending.write(&self.asked, bytes)).await;
-                sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
-            }
-            Way::Served(sending) => {
-                let sent = stop.or(sending.write(&self.asked, bytes)).await;
-                sent.map_err(|_| StoreError::Stopped(Box::new(self.asked.clone())))?
-            }
+            Way::Parts(sending) => or_stopped(stop.or(sending.write(&self.asked, bytes)).await, &self.asked),
+            Way::Served(sending) => or_stopped(stop.or(sending.write(&self.asked, bytes)).await, &self.asked),
             Way::Streamed(sending) => {
                 self.bucket.inner.meter.bytes_up.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 self.bucket.tries(stop, &self.asked, || sending.write(&self.asked, &bytes)).await
@@ -336,42 +316,33 @@ impl Upload {
 
     /// Makes the object appear; gives its mark.
     pub async fn finish(self, stop: &Stop) -> Result<Mark, StoreError> {
-        match self.way {
-            Way::Parts(mut sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
+        let Upload { bucket, asked, way } = self;
+        match way {
+            Way::Parts(mut sending) => {
+                let done = or_stopped(stop.or(sending.finish(&asked)).await, &asked);
+                if done.is_err() {
                     sending.abort().await;
-                    Err(error)
                 }
-                Err(_) => {
+                done
+            }
+            Way::Served(mut sending) => {
+                let done = or_stopped(stop.or(sending.finish(&asked)).await, &asked);
+                if done.is_err() {
                     sending.abort().await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
                 }
-            },
-            Way::Served(mut sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
-                    sending.abort().await;
-                    Err(error)
+                done
+            }
+            Way::Streamed(sending) => {
+                let done = match bucket.tries(stop, &asked, || sending.settle(&asked)).await {
+                    Ok(mark) => or_stopped(stop.or(sending.name(&asked)).await, &asked).map(|()| mark),
+                    Err(error) => Err(error),
+                };
+                if done.is_err() {
+                    sending.abort(&asked).await;
                 }
-                Err(_) => {
-                    sending.abort().await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
-                }
-            },
-            Way::Streamed(sending) => match stop.or(sending.finish(&self.asked)).await {
-                Ok(Ok(mark)) => Ok(mark),
-                Ok(Err(error)) => {
-                    sending.abort(&self.asked).await;
-                    Err(error)
-                }
-                Err(_) => {
-                    sending.abort(&self.asked).await;
-                    Err(StoreError::Stopped(Box::new(self.asked)))
-                }
-            },
+                done
+            }
             Way::File(sending, target, mtime) => {
-                let asked = self.asked;
                 let failed = move |error: &std::io::Error| super::local::failed(&asked, error);
                 match Arc::into_inner(sending) {
                     Some(sending) => {
@@ -380,7 +351,7 @@ impl Upload {
                     None => Err(failed(&std::io::Error::other("it is still being written"))),
                 }
             }
-            Way::Whole(body, mtime) => self.bucket.put_file(stop, &self.asked.key, Bytes::from(body), mtime).await,
+            Way::Whole(body, mtime) => bucket.put_file(stop, &asked.key, Bytes::from(body), mtime).await,
         }
     }
 
@@ -400,6 +371,13 @@ impl Upload {
             Way::Streamed(sending) => sending.abort(&self.asked).await,
             Way::File(..) | Way::Whole(..) => {}
         }
+    }
+}
+
+/// Tells a store to forget the parts of an unfinished upload.
+pub(super) async fn give_up(writer: &mut Writer) {
+    if let Some(Err(error)) = within(ABORT_PATIENCE, writer.abort()).await {
+        tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Requests {
     pub head: u64,
     /// Deletes.
     pub delete: u64,
-    /// Requests for credentials.
+    /// Requests for credentials, and about a bucket or an upload as a whole.
     pub other: u64,
     /// Attempts that followed a failed one.
     pub retried: u64,

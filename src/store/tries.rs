@@ -1,6 +1,6 @@
 //! How often and for how long a request is tried again.
 
-use super::error::{Asked, StoreError};
+use super::error::{Asked, StoreError, or_stopped};
 use super::{Backend, Bucket};
 use crate::runtime::{Backoff, Stop, clock, limits};
 use std::sync::atomic::Ordering;
@@ -36,9 +36,31 @@ impl Bucket {
         let mut tries = Tries::default();
         loop {
             // Boxed: the code of all stores together is far larger than what surrounds it, and would be part of every caller.
-            let outcome = stop.or(Box::pin(once())).await.map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
-            match outcome {
+            match or_stopped(stop.or(Box::pin(once())).await, asked) {
                 Err(error) if error.is_temporary() => self.pause(stop, asked, &mut tries, error).await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Goes on behind what was `reached` after an attempt that failed; progress gives all tries back.
+    pub(super) async fn walk_on(
+        &self,
+        stop: &Stop,
+        asked: &Asked,
+        mut reached: Option<String>,
+        mut walk: impl AsyncFnMut(&mut Option<String>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut tries = Tries::default();
+        loop {
+            let before = reached.clone();
+            match or_stopped(stop.or(walk(&mut reached)).await, asked) {
+                Err(error) if error.is_temporary() => {
+                    if reached != before {
+                        tries = Tries::default();
+                    }
+                    self.pause(stop, asked, &mut tries, error).await?;
+                }
                 outcome => return outcome,
             }
         }

@@ -58,7 +58,7 @@ pub enum Operation {
     Head,
     /// Deleting an object.
     Delete,
-    /// Asking for credentials.
+    /// Asking for credentials, and what is about a bucket or an upload as a whole.
     Other,
 }
 
@@ -174,7 +174,11 @@ impl Counted {
             lease_held: new(registry, "vsc_lease_held", "1 while this is the one writer"),
             watch_overflows: new(registry, "vsc_watch_overflows", "Times that events were lost and everything was looked at"),
             polling: new(registry, "vsc_polling", "1 while changes are found by looking again and again"),
-            insecure: new(registry, "vsc_insecure", "1 when the remote's certificate is not checked or no TLS is used"),
+            insecure: new(
+                registry,
+                "vsc_insecure",
+                "1 when the check of the remote's certificate is switched off (option insecure)",
+            ),
             final_budget: new(registry, "vsc_final_sync_budget_seconds", "Time that the final pass has or had"),
             final_syncs: new(registry, "vsc_final_syncs", "Final passes"),
             memory: new(registry, "process_resident_memory_bytes", "Resident memory"),

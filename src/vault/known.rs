@@ -190,7 +190,7 @@ mod tests {
             ("z", Some(line("z", "new"))),
         ];
         let changes = changes.into_iter().map(|(name, change)| (path(name), change)).collect::<Changes>();
-        Arc::new(Overlay { base: (9, [2; 32]), seq: 10, state: State::default(), changes })
+        Arc::new(Overlay { base: (9, [2; 32]), seq: 10, state: State::default(), changes, stored_len: 0 })
     }
 
     fn told(mut known: Known<Cursor<Vec<u8>>>) -> Vec<Indexed> {

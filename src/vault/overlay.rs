@@ -22,21 +22,23 @@ pub struct Overlay {
     pub state: State,
     /// What differs.
     pub changes: Changes,
+    /// The length of the file that it was read from.
+    pub stored_len: u64,
 }
 
 const MAGIC: &[u8; 8] = b"vscovl1\n";
 
 impl Overlay {
-    /// Its file's content.
-    pub fn encode(&self) -> Result<Vec<u8>, IndexError> {
-        let mut payload = self.base.0.to_le_bytes().to_vec();
-        payload.extend_from_slice(&self.base.1);
-        payload.extend_from_slice(&self.seq.to_le_bytes());
-        for number in [self.state.files, self.state.dirs, self.state.bytes, self.changes.len() as u64] {
+    /// The content of the file of one.
+    pub fn encode(base: (u64, [u8; 32]), seq: u64, state: &State, changes: &Changes) -> Result<Vec<u8>, IndexError> {
+        let mut payload = base.0.to_le_bytes().to_vec();
+        payload.extend_from_slice(&base.1);
+        payload.extend_from_slice(&seq.to_le_bytes());
+        for number in [state.files, state.dirs, state.bytes, changes.len() as u64] {
             put_varint(&mut payload, number);
         }
-        payload.extend_from_slice(&self.state.sum);
-        for (path, change) in &self.changes {
+        payload.extend_from_slice(&state.sum);
+        for (path, change) in changes {
             payload.push(u8::from(change.is_some()));
             match change {
                 Some(indexed) => put_indexed(&mut payload, &[], indexed),
@@ -72,14 +74,13 @@ impl Overlay {
             };
             changes.insert(path, change);
         }
-        Ok(Overlay { base, seq, state, changes })
+        Ok(Overlay { base, seq, state, changes, stored_len: file.len() as u64 })
     }
+}
 
-    /// Whether it has become so large that the index is better written anew.
-    pub fn is_large(&self) -> bool {
-        let blocks: usize = self.changes.values().flatten().map(|indexed| indexed.blocks.len()).sum();
-        self.changes.len() + blocks / limits::OVERLAY_BLOCKS_PER_ENTRY > limits::OVERLAY_ENTRIES
-    }
+/// Whether changes of this number and length are too many to be held in memory: then the index is written anew.
+pub fn is_large(entries: u64, bytes: u64) -> bool {
+    entries > limits::OVERLAY_ENTRIES || bytes > limits::OVERLAY_BYTES
 }
 
 #[cfg(test)]
@@ -98,8 +99,8 @@ mod tests {
         let indexed = Indexed { entry, stamp: None, blocks: vec![ContentId([7; 32])] };
         let changes = Changes::from([(path, Some(indexed)), (RelPath::new("gone").unwrap(), None)]);
         let state = State { files: 5, dirs: 2, bytes: 77, sum: [9; 32] };
-        let overlay = Overlay { base: (4, [1; 32]), seq: 6, state, changes };
-        let file = overlay.encode().unwrap();
+        let file = Overlay::encode((4, [1; 32]), 6, &state, &changes).unwrap();
+        let overlay = Overlay { base: (4, [1; 32]), seq: 6, state, changes, stored_len: file.len() as u64 };
         assert_eq!(Overlay::decode(&file).unwrap(), overlay);
         for at in 0..file.len() {
             let mut damaged = file.clone();

@@ -4,7 +4,7 @@ import json
 import re
 
 from kube import SIDECAR, expect, get, kubectl, status_of, until
-from scene import container, set_app, set_grace
+from scene import IDLE, container, set_app, set_grace
 
 
 def last_file(stage):
@@ -27,13 +27,12 @@ def too_much(stage):
     """1 GiB at the end of a grace period of 10 s leaves a whole state, and the last words give what is missing"""
     objects = stage.example("deployment.yaml", **{"--fsnotify=10s": "--schedule=@every 1h"})
     set_grace(objects, 10)
-    set_app(objects, 'trap "exit" TERM; sleep infinity & wait')
+    set_app(objects, IDLE)
     container(objects, SIDECAR)["args"].append("--bwlimit=10M")
     stage.apply(objects)
     first = stage.ready()
     stage.sh(first, "echo one >/data/note")
-    code, out, err = stage.program(first, "sync-to-remote", "-s", "/data", "-d", f"backups/{stage.name}/app")
-    expect(code == 0, f"the push failed: {out}{err}")
+    stage.push(first)
     stage.sh(first, "dd if=/dev/urandom of=/data/large bs=1M count=1024 2>/dev/null; echo two >/data/note")
     words = stage.last_words(first)
     expect(words["result"] == "deadline" and words["exitCode"] == 9, f"the last words are {words}")

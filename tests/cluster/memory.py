@@ -11,14 +11,13 @@ def small(stage):
     """The sidecar's memory: idle beside 10 000 files, and busy with 512 MiB"""
     stage.apply(stage.example("deployment.yaml", **{"--fsnotify=10s": "--fsnotify=1s"}))
     pod = stage.ready()
-    remote = f"backups/{stage.name}/app"
     stage.sh(pod, "mkdir /data/many; cd /data/many; i=0; while [ $i -lt 10000 ]; do echo $i >$i; i=$((i + 1)); done; echo end >/data/filled")
-    until("the files at the remote", 60, lambda: "filled" in stage.program(pod, "ls", "-s", remote)[1])
+    stage.arrives(pod, "filled")
     pid = node.main_process(status_of(stage.pod(pod), SIDECAR)["containerID"])
     until("rest", 30, lambda: stage.program(pod, "health")[0] == 0)
     idle, idle_own, filling = node.memory_mib(pid)
     stage.sh(pod, "dd if=/dev/urandom of=/data/large bs=1M count=512 2>/dev/null; echo end >/data/done", seconds=90)
-    until("the large file at the remote", 90, lambda: "done" in stage.program(pod, "ls", "-s", remote)[1])
+    stage.arrives(pod, "done", seconds=90)
     after, after_own, busy = node.memory_mib(pid)
     busy_own = busy - (after - after_own)
     seen = (

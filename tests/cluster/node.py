@@ -57,7 +57,7 @@ def memory_mib(pid):
     return [int(fields[name][1]) / 1024 for name in ("VmRSS", "RssAnon", "VmHWM")]
 
 
-def volume(name, claim_space, claim):
+def volume(name, claim_space, claim_name):
     """A volume on the node, bound to a claim: the cluster need not provide any by itself."""
     on_node(f"mkdir -p {FOLDER}/{name} && chmod 0777 {FOLDER}/{name}")
     host = get(SPACE, "pod", "node")["spec"]["nodeName"]
@@ -72,11 +72,22 @@ def volume(name, claim_space, claim):
             "accessModes": ["ReadWriteOnce"],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": "",
-            "claimRef": {"namespace": claim_space, "name": claim},
+            "claimRef": {"namespace": claim_space, "name": claim_name},
             "hostPath": {"path": f"{FOLDER}/{name}"},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
         },
     }])
+
+
+def claim(name, bound):
+    """A claim that names its volume: one that is made while its volume is new may wait long for the controller to look again."""
+    asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {"storageClassName": "", "volumeName": bound, **asked},
+    }
 
 
 def clear():

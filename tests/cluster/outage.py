@@ -3,7 +3,7 @@ import os
 import time
 
 import node
-from kube import expect, status_of, until
+from kube import SIDECAR, expect, status_of, until
 from scene import example, pod_spec
 from store import Store
 
@@ -18,21 +18,14 @@ def away(stage):
     volumes = pod_spec(objects)["volumes"]
     volumes[0] = {"name": "data", "persistentVolumeClaim": {"claimName": "minio"}}
     node.volume(space, space, "minio")
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "minio"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": space, "resources": {"requests": {"storage": "1Gi"}}},
-    }
-    store = Store(space, [claim, *objects])
+    store = Store(space, [node.claim("minio", space), *objects])
     try:
         stage.store = store
         stage.set_remote()
         stage.apply(stage.example("deployment.yaml"))
         pod = stage.ready()
         app = status_of(stage.pod(pod), "app")["containerID"]
-        remote = f"backups/{stage.name}/app"
-        until("a first state at the remote", 30, lambda: "started" in stage.program(pod, "ls", "-s", remote)[1])
+        stage.arrives(pod, "started")
         store.scale(0)
         began = time.monotonic()
         writes = 0
@@ -42,12 +35,12 @@ def away(stage):
             time.sleep(2)
         store.scale(1)
         back = time.monotonic()
-        until("the last file at the remote", 90, lambda: f"written-{writes}" in stage.program(pod, "ls", "-s", remote)[1])
+        stage.arrives(pod, f"written-{writes}", seconds=90)
         took = time.monotonic() - back
         code, out, _ = until("health", 30, lambda: (lambda seen: seen if seen[0] == 0 else None)(stage.program(pod, "health")))
         found = status_of(stage.pod(pod), "app")
         expect(found["containerID"] == app and found["restartCount"] == 0, f"the application was restarted: {found}")
-        restarts = stage.restarts(pod, "volume-syncing-sidecar")
+        restarts = stage.restarts(pod, SIDECAR)
         return f"away {SECONDS_AWAY} s, {writes} files written meanwhile, at the remote {took:.1f} s after its return; the application ran on, sidecar restarts: {restarts}"
     finally:
         store.close()

@@ -18,8 +18,7 @@ def stalled(stage):
     node.on_node(f"kill -STOP {node.main_process(sidecar)}")
     until("the restart of the sidecar", 60, lambda: stage.restarts(pod, SIDECAR) == 1 and "running" in status_of(stage.pod(pod), SIDECAR)["state"])
     stage.sh(pod, "echo later >/data/later")
-    remote = f"backups/{stage.name}/app"
-    until("the later file at the remote", 40, lambda: "later" in stage.program(pod, "ls", "-s", remote)[1])
+    stage.arrives(pod, "later")
     now = status_of(stage.pod(pod), "app")
     expect(now["containerID"] == app and now["restartCount"] == 0, f"the application was restarted: {now}")
     return "one restart of the sidecar, which pushes again; the application's container is the same"
@@ -29,16 +28,15 @@ def asked(stage):
     """kubectl exec asks the running sidecar for a push and is told what came of it"""
     stage.apply(stage.example("deployment.yaml", **{"--fsnotify=10s": "--schedule=@every 1h"}))
     pod = stage.ready()
-    remote = f"backups/{stage.name}/app"
     stage.sh(pod, "echo now >/data/now")
-    expect("now" not in stage.program(pod, "ls", "-s", remote)[1].split(), "it was pushed before anybody asked")
-    code, out, err = stage.program(pod, "sync-to-remote", "-s", "/data")
-    expect(code == 0 and "the sidecar of this directory made the push" in err, f"exit {code}: {out}{err}")
-    expect("now" in stage.program(pod, "ls", "-s", remote)[1].split(), "the file is not at the remote")
+    expect("now" not in stage.listing(pod), "it was pushed before anybody asked")
+    said = stage.push(pod)
+    expect("the sidecar of this directory made the push" in said, said)
+    expect("now" in stage.listing(pod), "the file is not at the remote")
     stage.sh(pod, "rm /data/*")
     code, out, err = stage.program(pod, "sync-to-remote", "-s", "/data")
     expect(code == 3 and "--force" in err, f"emptying the volume: exit {code}: {out}{err}")
-    for check in ("sync", "stall", "ready"):
+    for check in ("sync", "stall", "ready", "live"):
         code, out, _ = stage.program(pod, "health", f"--check={check}")
         expect(code == 0, f"health --check={check}: {out}")
     address = stage.pod(pod)["status"]["podIP"]

@@ -13,6 +13,9 @@ IMAGE = os.environ.get("IMAGE", "volume-syncing-controller:dev")
 BINARY = os.environ["VSC_BINARY"]
 HOLD = "riotkit.org/tests-hold"
 
+# What an application does that does nothing, and ends at once.
+IDLE = "trap exit TERM; sleep infinity & wait"
+
 # A bit of everything that a volume of an unprivileged user can hold.
 FILL = r"""
 set -e
@@ -91,6 +94,7 @@ class Scene:
         self.name = name
         self.space = f"{kube.RUN}-{name}"
         self.store = store
+        self.remote = f"backups/{name}/app"
         kube.namespace(self.space, "restricted")
         self.set_remote()
         self.set_key()
@@ -140,6 +144,20 @@ class Scene:
     def program(self, pod, *args, seconds=60):
         """Runs the program in the sidecar's container; its exit code and both its streams."""
         return kube.run("-n", self.space, "exec", pod, "-c", SIDECAR, "--", PROGRAM, *args, seconds=seconds)
+
+    def push(self, pod):
+        """Asks the running sidecar for a push, which must succeed; what was said of it."""
+        code, out, err = self.program(pod, "sync-to-remote", "-s", "/data")
+        expect(code == 0, f"the push failed with {code}: {out}{err}")
+        return err
+
+    def listing(self, pod):
+        """The words of the newest restore point's paths."""
+        return self.program(pod, "ls", "-s", self.remote)[1].split()
+
+    def arrives(self, pod, name, seconds=60):
+        """Waits until the remote holds a path."""
+        until(f"{name} at the remote", seconds, lambda: name in self.listing(pod))
 
     def fill(self, pod):
         self.sh(pod, FILL)

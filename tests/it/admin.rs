@@ -83,7 +83,7 @@ impl Sidecar {
                             Reply::new(0, "nothing is left to push")
                         }
                         Command::Interrupt { wait: false, .. } => Reply::new(0, "noted"),
-                        Command::Pass => {
+                        Command::Pass { .. } => {
                             let pass = Pass { result: PassResult::Partial, commit: 7, entries: 1, bytes: 2, elapsed_ms: 3 };
                             Reply { pass: Some(pass), ..Reply::new(9, "pushed in part") }
                         }
@@ -168,11 +168,11 @@ fn a_sidecar_answers_and_passes_commands_on_to_its_loop() {
 
     let begin = Instant::now();
     assert_eq!(sidecar.ask(&Request::Interrupt { wait: false }).expect("an answer"), Reply::new(0, "noted"));
-    let pass = sidecar.ask(&Request::Pass).expect("an answer");
+    let pass = sidecar.ask(&Request::Pass { allow_deletes: None }).expect("an answer");
     assert_eq!((pass.exit, pass.pass.map(|pass| (pass.result, pass.commit))), (9, Some((PassResult::Partial, 7))));
     let heard = sidecar.heard();
     assert!(
-        matches!(heard[..], [Command::Interrupt { wait: false, asked }, Command::Pass] if asked >= begin),
+        matches!(heard[..], [Command::Interrupt { wait: false, asked }, Command::Pass { allow_deletes: None }] if asked >= begin),
         "{heard:?}: when the hook ran is told"
     );
 
@@ -198,7 +198,7 @@ fn a_loop_that_ends_leaves_nobody_without_an_answer() {
     let ended = Reply::new(9, "the sidecar ended before it answered");
     assert_eq!(sidecar.runtime.block_on(waiting).expect("it ends").expect("an answer"), ended);
     drop(receiver);
-    assert_eq!(sidecar.ask(&Request::Pass).expect("an answer"), ended);
+    assert_eq!(sidecar.ask(&Request::Pass { allow_deletes: None }).expect("an answer"), ended);
 }
 
 #[test]

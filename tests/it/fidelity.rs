@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -112,7 +113,11 @@ fn give_away(machine: &Machine, but: &[&str]) {
     if !is_root() {
         return;
     }
-    fs::copy(env!("CARGO_BIN_EXE_volume-syncing-controller"), machine.at("program")).expect("a program");
+    // By another process: a file that this one has open for writing may be handed on to what other tests start, and is
+    // no program for as long as they hold it.
+    let program = env!("CARGO_BIN_EXE_volume-syncing-controller");
+    let copied = Command::new("cp").args([Path::new(program), &machine.at("program")]).status().expect("cp runs");
+    assert!(copied.success(), "{copied}");
     let home = machine.at(".");
     chown(&home, Some(NOBODY), Some(NOBODY)).expect("an owner");
     for path in paths(&home).into_iter().filter(|path| !but.iter().any(|name| path.starts_with(name))) {

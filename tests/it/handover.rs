@@ -25,45 +25,85 @@ fn write(path: &Path) {
     std::fs::write(path, "a last word").expect("a file");
 }
 
+/// One for each layout.
+fn both() -> [Machine; 2] {
+    [Machine::local(), Machine::local().without_key()]
+}
+
 #[test]
 fn a_pod_that_has_pushed_nothing_yet_is_waited_for() {
-    let machine = Machine::local();
-    let (code, text) = start(&machine, "first");
+    both().iter().for_each(waited_for);
+}
+
+fn waited_for(machine: &Machine) {
+    let (code, text) = start(machine, "first");
     assert!(code == 0 && text.contains("the remote is empty: nothing to restore"), "{text}");
-    let (code, text) = start(&machine, "second");
+    let (code, text) = start(machine, "second");
     assert!(code == 3 && text.contains("test-host"), "the first Pod is still there: {text}");
     assert!(!machine.at("second/note").exists(), "nothing is restored beside it");
     write(&machine.at("first/note"));
-    end(&machine, "first");
-    let (code, text) = start(&machine, "second");
+    end(machine, "first");
+    let (code, text) = start(machine, "second");
     assert_eq!(code, 0, "{text}");
     assert_eq!(picture(&machine.at("second")), picture(&machine.at("first")));
 }
 
 #[test]
 fn a_volume_that_holds_something_is_claimed_for_an_empty_remote_and_pushed() {
-    let machine = Machine::local();
+    both().iter().for_each(claimed_and_pushed);
+}
+
+fn claimed_and_pushed(machine: &Machine) {
     machine.write("note", "here before this program was");
     for round in ["first", "again"] {
-        let (code, text) = start(&machine, "volume");
+        let (code, text) = start(machine, "volume");
         assert_eq!(code, 0, "{round}: {text}");
     }
-    end(&machine, "volume");
-    assert_eq!(start(&machine, "next").0, 0);
+    end(machine, "volume");
+    assert_eq!(start(machine, "next").0, 0);
     assert_eq!(picture(&machine.at("next")), picture(&machine.at("volume")));
 }
 
 #[test]
 fn an_empty_remote_is_written_to_for_a_claim_and_for_nothing_else() {
-    let machine = Machine::local();
+    both().iter().for_each(written_to_for_a_claim);
+}
+
+fn written_to_for_a_claim(machine: &Machine) {
     let part = machine.restore("part", &["--claim", "--include=some/**"]);
     for (code, text) in [machine.restore("reader", &[]), machine.restore("dry", &["--claim", "--dry-run"]), part] {
-        assert_eq!((code, stored(&machine)), (0, 0), "{text}");
+        assert_eq!((code, stored(machine)), (0, 0), "{text}");
     }
     let (code, text) = machine.restore("strict", &["--claim", "--allow-empty=false"]);
-    assert_eq!((code, stored(&machine)), (3, 0), "{text}");
-    assert_eq!(start(&machine, "first").0, 0);
-    assert!(stored(&machine) > 0);
+    assert_eq!((code, stored(machine)), (3, 0), "{text}");
+    assert_eq!(start(machine, "first").0, 0);
+    assert!(stored(machine) > 0);
+}
+
+#[test]
+fn a_sidecar_that_ends_hands_over_and_one_that_is_killed_is_waited_for() {
+    for machine in both() {
+        assert_eq!(start(&machine, "volume").0, 0);
+        machine.write("note", "of the first");
+        let mut running = machine.sidecar(&["--schedule=@every 1h"]);
+        running.has_pushed(1);
+        let (code, text) = start(&machine, "second");
+        assert!(code == 3 && text.contains("test-host"), "the sidecar is still there: {text}");
+        let (code, text) = running.terminate();
+        assert_eq!(code, 0, "{text}");
+        let begin = Instant::now();
+        let (code, text) = start(&machine, "second");
+        assert!(code == 0 && begin.elapsed() < Duration::from_secs(1), "it said that it ended: {text}");
+        assert_eq!(picture(&machine.at("second")), picture(&machine.at("volume")));
+        let (code, text) = start(&machine, "second");
+        assert!(code == 0 && text.contains("already"), "its own claim is no other writer's: {text}");
+        let (code, text) = start(&machine, "third");
+        assert_eq!(code, 3, "the second one has neither pushed nor ended: {text}");
+        let (code, text) = machine.restore("third", &["--claim", "--takeover-silence=1s", "--takeover-timeout=20s"]);
+        assert!(code == 0 && text.contains("waiting for its silence"), "{text}");
+        end(&machine, "third");
+        assert_eq!(start(&machine, "fourth").0, 0, "also a push that changes nothing says that it ended");
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What is called around a push: when, with what, and what its failure means.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, until};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 fn machine() -> Machine {
     let mut machine = Machine::local();
@@ -23,19 +24,25 @@ fn read(machine: &Machine, name: &str) -> String {
 fn programs_are_called_around_a_push_without_our_secrets() {
     let mut machine = machine();
     machine.set("GIVEN", "to the program");
-    machine.set("REMOTE_DESCRIPTION", "to us");
+    let secret = "made-up-and-ours";
+    let ours = ["REMOTE_DESCRIPTION", "RCLONE_CONFIG_PASS", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HEARTBEAT_URL"];
+    ours.iter().for_each(|name| machine.set(name, secret));
+    machine.set("AWS_REGION", "to the program too");
     machine.set("BEFORE_PUSH", &shell("env > before; date > volume/made-by-hook"));
-    machine.set("AFTER_PUSH", &shell("env > after; ls before; echo thawed"));
+    machine.set("AFTER_PUSH", &shell(&format!("env > after; ls before; echo thawed; : {secret}")));
     assert_eq!(machine.push(&["--dry-run"]).0, 0);
     assert_eq!(read(&machine, "before"), "", "a dry run calls nothing");
     let (code, text) = machine.push(&[]);
     assert!(code == 0 && text.contains("thawed"), "{text}");
     assert!(read(&machine, "before").contains("PUSH_HOOK=before-push"), "{}", read(&machine, "before"));
     let after = read(&machine, "after");
-    for expected in ["PUSH_HOOK=after-push\n", "PUSH_RESULT=complete\n", "PUSH_COMMIT=", "GIVEN=to the program\n"] {
+    for expected in
+        ["PUSH_HOOK=after-push\n", "PUSH_RESULT=complete\n", "PUSH_COMMIT=", "GIVEN=to the program\n", "AWS_REGION=to"]
+    {
         assert!(after.contains(expected), "{expected}: {after}");
     }
-    assert!(!after.contains("REMOTE_") && !after.contains(machine.key()), "{after}");
+    assert!(!after.contains("REMOTE_") && !after.contains(machine.key()) && !after.contains(secret), "{after}");
+    assert!(!after.contains("BEFORE_PUSH") && !after.contains("AWS_S"), "{after}");
     assert_eq!(machine.restore("restored", &[]).0, 0);
     assert!(machine.at("restored/made-by-hook").exists(), "the push saw what the hook did");
 }
@@ -119,4 +126,20 @@ fn urls_are_posted_to_and_their_status_decides() {
     let (code, text) = machine.push(&[]);
     assert!(code == 3 && text.contains("the before-push hook: it answered 503"), "{text}");
     assert!(answering.join().expect("answered")[1].contains(r#""result":"failed""#));
+}
+
+#[test]
+fn a_sidecar_is_well_while_a_hook_takes_its_time() {
+    let mut machine = Machine::local_in_memory();
+    machine.set("PATH", &std::env::var("PATH").expect("a PATH"));
+    machine.write("file", "content");
+    machine.set("BEFORE_PUSH", &shell("touch begun; for i in $(seq 1500); do test -e go && exit; sleep 0.02; done; exit 1"));
+    let running = machine.sidecar(&["--schedule", "@every 1h", "--health-stall=1ms", "--hook-timeout=50s"]);
+    until("the hook runs", || machine.at("begun").exists());
+    let began = Instant::now();
+    until("the hook takes longer than a silence may", || began.elapsed() > Duration::from_millis(100));
+    assert!(machine.health("stall").0, "{}", machine.health("stall").1);
+    assert_eq!(running.page("/healthz"), (200, "ok\n".into()));
+    std::fs::write(machine.at("go"), "").expect("a file");
+    running.has_pushed(1);
 }

@@ -87,8 +87,15 @@ async fn stores_that_are_not_s3_are_left_alone_as_well() {
     });
     let kind = remote_type("http").expect("it is served");
     let options = BTreeMap::from([("url", Secret::new(server.url()))]);
-    let config =
-        ServedConfig { kind, container: String::new(), prefix: String::new(), is_absolute: false, options, bandwidth: None };
+    let config = ServedConfig {
+        kind,
+        container: String::new(),
+        prefix: String::new(),
+        is_absolute: false,
+        options,
+        secret_files: None,
+        bandwidth: None,
+    };
     let bucket = Bucket::connect(&RemoteConfig::Served(Box::new(config))).expect("a server");
     let began = Instant::now();
     assert_eq!(bucket.get(&Stop::new(), "x", None).await.expect("read"), "content");

@@ -1,5 +1,7 @@
 //! Passes that look only at what may have changed: whatever happened, the vault ends with the volume's state.
 
+mod index;
+
 use crate::machine::{Machine, assert_same, noise};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -33,7 +35,8 @@ impl Bench {
     }
 
     fn pass(&self, pusher: &mut Pusher<'_>, dirty: Dirty, last: bool) -> Outcome {
-        let outcome = self.runtime.block_on(pusher.pass(&Pass { dirty, last }, &Stop::new())).expect("a pass");
+        let outcome =
+            self.runtime.block_on(pusher.pass(&Pass { dirty, last, allow_deletes: None }, &Stop::new())).expect("a pass");
         assert_eq!(outcome.ending(), Ending::Complete);
         outcome
     }

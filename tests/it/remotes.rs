@@ -3,6 +3,7 @@
 mod servers;
 mod sftp;
 mod ssh;
+mod swapped;
 
 use self::servers::Server;
 use crate::machine::{Machine, assert_same, noise, paths};
@@ -289,7 +290,8 @@ fn page() -> String {
     let mut page = String::from(
         "<!-- Made from src/contract/remotes.rs: WRITE_DOCS=1 cargo test --test it -- the_page_of_remotes -->\n\n# Remotes\n\n\
          `REMOTE_TYPE` and the other `REMOTE_*` variables have rclone's names. A secret may come from a file instead: \
-         `REMOTE_<NAME>_FILE`.\nA password is taken as `rclone obscure` prints it, or in clear. Only a password of 23 and more \
+         `REMOTE_<NAME>_FILE`.\nThe files are followed: a secret, a key or a certificate that is swapped is used from the next \
+         request on, over FTP and SFTP from the\nnext log-in on. A password is taken as `rclone obscure` prints it, or in clear. Only a password of 23 and more \
          letters, digits, `-` and `_` could be\nboth: obscure such a one.\n\n\
          | type | path | a second writer | large files without a key | tried with |\n|---|---|---|---|---|\n",
     );

@@ -3,7 +3,7 @@
 mod doctor;
 mod pushed;
 
-use std::path::Path;
+use crate::s3::{Fault, S3, Verb};
 use std::process::{Command, Output, Stdio};
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::seal::{RawKey, Unlocker};
@@ -282,8 +282,40 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
     drop(child.stdout.take());
     let ran = Ran::of(child.wait_with_output().expect("it ends"));
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert!(Path::new("/dev/full").exists(), "Linux has it");
-    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full opens");
-    let output = machine.command("key generate", &[]).stdout(full).output().expect("the program runs");
+    let output = machine.command("key generate", &[]).stdout(full()).output().expect("the program runs");
     Ran::of(output).failed(8, &["writing to standard output"]);
+}
+
+/// A standard output that can take nothing.
+fn full() -> std::fs::File {
+    std::fs::File::options().write(true).open("/dev/full").expect("Linux has /dev/full")
+}
+
+#[test]
+fn a_key_that_nobody_could_read_opens_nothing() {
+    let machine = Machine::new();
+    let key = machine.vault("v");
+    for line in ["key add --generate -d v", "key export-kit -d v"] {
+        let given = [("ENCRYPTED_PASSWORD", key.as_str())];
+        let output = machine.command(line, &given).stdout(full()).output().expect("the program runs");
+        Ran::of(output).failed(8, &["writing to standard output", "its slot was removed: run it again"]);
+        let mut child = machine.command(line, &given).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        drop(child.stdout.take());
+        Ran::of(child.wait_with_output().expect("it ends")).failed(8, &["standard output was closed before the key was written"]);
+        assert_eq!(machine.keys("v").len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn a_slot_that_cannot_be_removed_again_is_named() {
+    let s3 = S3::start();
+    let machine = crate::machine::Machine::s3(&s3);
+    machine.write("file", "content");
+    assert_eq!(machine.push(&[]).0, 0);
+    s3.faults(|seen| if seen.verb == Verb::Delete { Fault::Status(403, "AccessDenied") } else { Fault::None });
+    let line = ["key", "add", "--generate", "-d", machine.path];
+    let output = machine.command(&line).stdout(full()).output().expect("the program runs");
+    let slots = s3.objects().into_iter().filter(|key| key.contains("/keys/")).count();
+    assert_eq!(slots, 2);
+    Ran::of(output).failed(8, &["stays, though nobody has its key", "AccessDenied", "key remove"]);
 }

@@ -6,7 +6,7 @@
 mod key;
 mod sidecar;
 
-pub use key::{Key, KeyAdd, KeyExportKit, KeyList, KeyRemove};
+pub use key::{Key, KeyAdd, KeyList, KeyRemove, Place};
 pub use sidecar::Sidecar;
 
 use super::control::args::{Health, Interrupt};
@@ -78,17 +78,17 @@ pub enum Command {
 pub struct Access {
     /// Option of the remote as key=value, for instance -p endpoint=http://minio:9000; may be repeated
     ///
-    /// The same as a REMOTE_KEY variable, which wins if both are set. secret_access_key and session_token are refused
-    /// here, since a process list shows them: use the variable or its _FILE twin.
+    /// The same as a REMOTE_KEY variable, which wins if both are set. Secrets (secret_access_key, session_token, and those
+    /// of other types of remotes) are refused here, since a process list shows them: use the variable or its _FILE twin.
     #[arg(short = 'p', long = "param", value_name = "KEY=VALUE")]
     pub params: Vec<String>,
     /// Option of the encryption as key=value, for instance -e password_file=/keys/vault; may be repeated
     ///
-    /// The same as an ENCRYPTED_KEY variable, which wins if both are set. The password itself is refused here: use
-    /// ENCRYPTED_PASSWORD or ENCRYPTED_PASSWORD_FILE.
+    /// The same as an ENCRYPTED_KEY variable, which wins if both are set. password and password2 are refused here: use
+    /// the variables or their _FILE twins.
     #[arg(short = 'e', long = "enc-param", value_name = "KEY=VALUE")]
     pub enc_params: Vec<String>,
-    /// Bytes a second to and from an S3 store: 10M, 10M:2M (up:down), or a timetable in UTC: "08:00,512k 18:00,off"
+    /// Bytes a second to and from any remote but a folder: 10M, 10M:2M (up:down), or a timetable in UTC: "08:00,512k 18:00,off"
     ///
     /// A plain number counts KiB. It holds on average: one request's body goes at the speed of the line.
     #[arg(long, env = "BWLIMIT", value_name = "RATE")]
@@ -136,7 +136,7 @@ pub struct Paths {
 /// What this program remembers between two runs.
 #[derive(Debug, Args)]
 pub struct State {
-    /// Directory in which this program remembers what it saw last; outside the volume, best on a disk that stays
+    /// Directory in which this program remembers what it saw last; best on a disk that stays [default: .vsc in the directory that is synchronised]
     #[arg(long, env = env::STATE_DIR, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Accept a remote that is older than what was seen last, once, after an intended roll-back of the bucket
@@ -169,6 +169,27 @@ pub enum TakeoverHow {
     Force,
 }
 
+/// What both directions are given.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Log more: --log-level=debug
+    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
+    pub verbose: bool,
+    /// Which paths take part.
+    #[command(flatten)]
+    pub paths: Paths,
+    /// What is remembered.
+    #[command(flatten)]
+    pub state: State,
+    /// Other writers.
+    #[command(flatten)]
+    pub takeover: Takeover,
+    /// Where the remote lies.
+    #[command(flatten)]
+    pub access: Access,
+}
+
 /// `sync-to-remote`
 #[derive(Debug, Args)]
 pub struct SyncToRemote {
@@ -190,7 +211,11 @@ pub struct SyncToRemote {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub trust_manifest: bool,
-    /// Push even if the local directory is empty and the remote is not
+    /// Push even if the local directory is empty and the remote is not, or another safety valve refuses
+    ///
+    /// It overrides every valve of a push: an empty directory, held deletions, a missing receipt, an unfinished restore, a
+    /// remote that moved on, and another writer's claim. Without encryption the local file also replaces what other programs put
+    /// or changed under its name.
     #[arg(short = 'f', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub force_even_if_remote_would_be_cleared: bool,
@@ -216,25 +241,12 @@ pub struct SyncToRemote {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub single_key: bool,
-    /// Log more: --log-level=debug
-    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
-    pub verbose: bool,
-    /// Which paths take part.
+    /// The same in both directions.
     #[command(flatten)]
-    pub paths: Paths,
-    /// What is remembered.
-    #[command(flatten)]
-    pub state: State,
+    pub common: Common,
     /// What is called around it.
     #[command(flatten)]
     pub hooks: HookArgs,
-    /// Other writers.
-    #[command(flatten)]
-    pub takeover: Takeover,
-    /// Where the remote lies.
-    #[command(flatten)]
-    pub access: Access,
     /// Passes that go on.
     #[command(flatten)]
     pub sidecar: Sidecar,
@@ -281,7 +293,7 @@ pub struct RemoteToLocalSync {
     #[arg(long, value_name = "BOOL", default_value = "true")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub allow_empty: bool,
-    /// Take the local directory as it is for the restored state, when this program has not restored it before
+    /// Keep what the local directory holds and restore what it lacks: local files win, nothing is deleted
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub adopt: bool,
@@ -296,22 +308,9 @@ pub struct RemoteToLocalSync {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub dry_run: bool,
-    /// Log more: --log-level=debug
-    #[arg(short = 'v', long, value_name = "BOOL", default_value = "false")]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
-    pub verbose: bool,
-    /// Which paths take part.
+    /// The same in both directions.
     #[command(flatten)]
-    pub paths: Paths,
-    /// What is remembered.
-    #[command(flatten)]
-    pub state: State,
-    /// Other writers.
-    #[command(flatten)]
-    pub takeover: Takeover,
-    /// Where the remote lies.
-    #[command(flatten)]
-    pub access: Access,
+    pub common: Common,
     /// Flags of the predecessor.
     #[command(flatten)]
     pub former: Former,
@@ -326,12 +325,20 @@ pub enum Owners {
     Never,
 }
 
-/// `snapshots`
+/// What is read, and how.
 #[derive(Debug, Args)]
-pub struct Snapshots {
+pub struct Source {
     /// Remote path: BUCKET/PATH, or a folder name for a local remote
     #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
     pub src: String,
+    /// Where the remote lies.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// `snapshots`
+#[derive(Debug, Args)]
+pub struct Snapshots {
     /// Also list what changed nothing: claims, releases, progress of a push, claims that were closed for rescues
     #[arg(short = 'a', long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
@@ -340,9 +347,9 @@ pub struct Snapshots {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// `ls`
@@ -351,9 +358,6 @@ pub struct Ls {
     /// Only this path of the volume and what lies below it
     #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
-    /// Remote path: BUCKET/PATH, or a folder name for a local remote
-    #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
-    pub src: String,
     /// Which state: latest, a number, a time (UTC unless it names a zone), a duration ago, or a rescue
     #[arg(long, value_name = "WHEN", default_value = "latest", value_parser = parse_at)]
     pub at: At,
@@ -365,23 +369,20 @@ pub struct Ls {
     #[arg(long, value_name = "BOOL", default_value = "false")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_boolean)]
     pub json: bool,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// `check`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Remote path: BUCKET/PATH, or a folder name for a local remote
-    #[arg(short = 's', long, value_name = "REMOTE_PATH", default_value = "./")]
-    pub src: String,
     /// How deep to look; each level includes those before it
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "meta")]
     pub level: CheckLevel,
-    /// Where the remote lies.
+    /// The remote.
     #[command(flatten)]
-    pub access: Access,
+    pub source: Source,
 }
 
 /// How deep `check` looks.

@@ -51,7 +51,7 @@ pub struct Sidecar {
     /// Failures that do not count: unavailable, denied, or both with a comma between them
     #[arg(long, value_name = "CLASSES", default_value = "")]
     pub health_ignore: Ignored,
-    /// Unwell when the loop has said nothing for this long; 0: never
+    /// Unwell when the loop has said nothing for this long, beside the time that hooks may take; 0: never
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_span)]
     pub health_stall: Duration,
     /// The control socket [default: control.sock in the state directory, in /run/vsc, or in .vsc of the directory]
@@ -76,16 +76,17 @@ impl Sidecar {
 
 /// A duration, or minutes as the predecessor's `maxOneSyncPerMinutes` counts them.
 fn parse_minutes(text: &str) -> Result<Duration, WordError> {
-    match text.trim().parse::<u32>() {
-        Ok(minutes) => Ok(Duration::from_secs(60) * minutes),
-        Err(_) => parse_span(text),
-    }
+    parse_span_or_number(text, Duration::from_secs(60))
 }
 
 /// A duration, or seconds as Kubernetes counts them.
 fn parse_seconds(text: &str) -> Result<Duration, WordError> {
+    parse_span_or_number(text, Duration::from_secs(1))
+}
+
+fn parse_span_or_number(text: &str, unit: Duration) -> Result<Duration, WordError> {
     match text.trim().parse::<u32>() {
-        Ok(seconds) => Ok(Duration::from_secs(1) * seconds),
+        Ok(number) => Ok(unit * number),
         Err(_) => parse_span(text),
     }
 }

@@ -35,8 +35,8 @@ fn defaults_are_the_safe_ones() {
     let args = push("");
     assert_eq!((args.src.to_str(), args.dst.as_str()), (Some("./"), "/"));
     assert!(!args.no_delete && !args.force_even_if_remote_would_be_cleared && !args.dry_run && !args.reread);
-    assert_eq!(args.takeover.how, TakeoverHow::Wait);
-    assert_eq!((args.takeover.silence, args.takeover.timeout), (Duration::from_secs(20), Duration::from_secs(120)));
+    assert_eq!(args.common.takeover.how, TakeoverHow::Wait);
+    assert_eq!((args.common.takeover.silence, args.common.takeover.timeout), (Duration::from_secs(20), Duration::from_secs(120)));
     assert_eq!(args.compression, Compression::Zstd);
     let args = restore("");
     assert!(!args.no_delete && !args.force_delete_local_dir && !args.adopt && !args.claim && args.allow_empty);
@@ -60,9 +60,9 @@ fn booleans_take_every_form_of_the_predecessor() {
     assert!(!restore("--allow-empty=false").allow_empty);
     assert!(restore("-n").force_delete_local_dir);
     assert!(push("-f").force_even_if_remote_would_be_cleared);
-    assert!(push("--accept-rollback").state.accept_rollback);
+    assert!(push("--accept-rollback").common.state.accept_rollback);
     for (flags, verbose) in [("-xvf", true), ("-v=f", false), ("-v=T", true), ("--verbose=0", false), ("-v -v=False", false)] {
-        assert_eq!(push(flags).verbose, verbose, "{flags}");
+        assert_eq!(push(flags).common.verbose, verbose, "{flags}");
     }
     let message = parse("sync-to-remote --no-delete=perhaps").unwrap_err().to_string();
     assert!(message.contains("expected true or false (also 1/0, yes/no, y/n)"), "{message}");
@@ -72,14 +72,14 @@ fn booleans_take_every_form_of_the_predecessor() {
 fn the_predecessors_command_lines_are_accepted() {
     let args =
         push("--src /var/www --dst /b/p --config-path /etc/rclone.conf --no-delete --verbose --no-template --pid-path=/run/p");
-    assert!(args.verbose && args.no_delete);
-    assert!(args.access.no_template && args.access.config_path.is_some());
+    assert!(args.common.verbose && args.no_delete);
+    assert!(args.common.access.no_template && args.common.access.config_path.is_some());
     assert!(args.sidecar.pid_file().1 && !args.sidecar.stays());
     let args = restore("-s b/p -c /etc/rclone.conf -v=false -p type=s3 -p a=b,c -e remote=x");
-    assert!(!args.verbose);
-    assert_eq!(args.access.params, ["type=s3", "a=b,c"]);
-    assert_eq!(args.access.enc_params, ["remote=x"]);
-    assert!(!args.access.no_template && args.former.warning().is_none());
+    assert!(!args.common.verbose);
+    assert_eq!(args.common.access.params, ["type=s3", "a=b,c"]);
+    assert_eq!(args.common.access.enc_params, ["remote=x"]);
+    assert!(!args.common.access.no_template && args.former.warning().is_none());
     assert!(restore("-s b/p --pid-path /run/p").former.warning().is_some());
     let help = Cli::command().find_subcommand_mut("sync-to-remote").unwrap().render_long_help().to_string();
     assert!(help.contains("--pid-path") && help.contains("--no-delete[=<BOOL>]"), "{help}");
@@ -101,8 +101,11 @@ fn a_push_stays_with_a_schedule_or_a_watch() {
 #[test]
 fn durations_and_choices_are_checked() {
     let args = push("--takeover=force --takeover-silence 500ms --takeover-timeout 1h --compression none");
-    assert_eq!((args.takeover.how, args.compression), (TakeoverHow::Force, Compression::None));
-    assert_eq!((args.takeover.silence, args.takeover.timeout), (Duration::from_millis(500), Duration::from_secs(3600)));
+    assert_eq!((args.common.takeover.how, args.compression), (TakeoverHow::Force, Compression::None));
+    assert_eq!(
+        (args.common.takeover.silence, args.common.takeover.timeout),
+        (Duration::from_millis(500), Duration::from_secs(3600))
+    );
     assert_eq!(restore("--owners never").owners, Owners::Never);
     for (line, expected) in [
         ("sync-to-remote --takeover-silence 20", "a duration such as 500ms"),
@@ -116,7 +119,7 @@ fn durations_and_choices_are_checked() {
         ("ls --at 2026-13-01", "expected latest"),
         ("check --level 3", "[possible values: quick, meta, data]"),
         ("key remove", "<SLOT>"),
-        ("health --check=luck", "[possible values: sync, stall, ready]"),
+        ("health --check=luck", "[possible values: sync, stall, ready, live]"),
         ("completions cobol", "[possible values: bash"),
         ("ls --log-level=loud", "expected trace, debug, info, warn or error"),
         ("ls --log-json=loud", "expected true or false"),

@@ -41,12 +41,14 @@ pub struct Health {
 /// In which respect all may be well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Check {
-    /// Not too many passes failed in a row
+    /// Not too many passes failed in a row, and if too many did, a complete one came after them
     Sync,
     /// The sidecar's loop advances
     Stall,
     /// A first pass has finished
     Ready,
+    /// Sync and stall together, as /healthz: for liveness probes
+    Live,
 }
 
 impl From<Check> for control::Check {
@@ -55,6 +57,7 @@ impl From<Check> for control::Check {
             Check::Sync => control::Check::Sync,
             Check::Stall => control::Check::Stall,
             Check::Ready => control::Check::Ready,
+            Check::Live => control::Check::Live,
         }
     }
 }

@@ -173,3 +173,33 @@ fn what_only_steers_rclone_is_accepted_with_a_warning() {
     assert!(options.warnings.len() == 2 && options.warnings[0].contains("REMOTE_PACER_MIN_SLEEP"), "{:?}", options.warnings);
     assert_eq!(options.warnings[1], "without effect on a remote of type webdav: REMOTE_REGION");
 }
+
+#[test]
+fn what_came_from_files_is_read_from_them_again() {
+    let (file, token) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let paths = [&file, &token].map(|file| file.path().to_str().unwrap().to_string());
+    let again = |config: &ServedConfig| (config.secret_files.as_ref().unwrap().read)(config);
+    std::fs::write(file.path(), "first\n").unwrap();
+    let config = served(&[&WEBDAV[..], &[("REMOTE_USER", "me"), ("REMOTE_PASS_FILE", &paths[0])]].concat(), "x");
+    assert_eq!(option(&config, "pass").as_deref(), Some("first"));
+    std::fs::write(file.path(), OBSCURED).unwrap();
+    let options = again(&config).unwrap();
+    assert_eq!((options["pass"].expose().as_str(), options["user"].expose().as_str()), ("potato", "me"));
+    std::fs::write(file.path(), "").unwrap();
+    assert!(again(&config).unwrap_err().starts_with("the file of PASS ("));
+
+    let drive = [("REMOTE_TYPE", "drive"), ("REMOTE_CLIENT_ID", "us"), ("REMOTE_CLIENT_SECRET_FILE", paths[0].as_str())];
+    std::fs::write(file.path(), OBSCURED).unwrap();
+    std::fs::write(token.path(), "plain").unwrap();
+    let config = served(&[&drive[..], &[("REMOTE_TOKEN_FILE", &paths[1])]].concat(), "x");
+    assert_eq!(option(&config, "access_token").as_deref(), Some("plain"));
+    std::fs::write(token.path(), r#"{"access_token":"a","refresh_token":"r"}"#).unwrap();
+    let options = again(&config).unwrap();
+    assert_eq!(options["refresh_token"].expose(), "r");
+    assert_eq!(options["client_secret"].expose(), OBSCURED, "what is no password was never obscured");
+    assert!(!options.contains_key("access_token"), "what is renewed does not stay beside what was");
+    std::fs::write(token.path(), format!("{{{PASSWORD}")).unwrap();
+    let problem = again(&config).unwrap_err();
+    assert!(problem.contains("TOKEN") && !problem.contains(PASSWORD), "{problem}");
+    assert!(served(&[&WEBDAV[..], &[("REMOTE_PASS", PASSWORD)]].concat(), "x").secret_files.is_none());
+}

@@ -9,7 +9,7 @@ mod steps;
 
 use self::compare::{Compared, Comparison, Journal};
 use self::send::{Sender, Sent};
-use super::{Held, Outcome, Push, PushError};
+use super::{Held, Outcome, Pass, Push, PushError};
 use crate::disk::{Scan, ScanOptions, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
@@ -17,12 +17,11 @@ use crate::plain::listing::Listing;
 use crate::plain::log::{Log, claim, look, publish, put_base};
 use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay};
 use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
-use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt};
-use crate::runtime::{Stop, clock, compute, limits};
+use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt, outwait};
+use crate::runtime::{Stop, compute, limits};
 use crate::seal::random_bytes;
 use crate::store::StoreError;
 use crate::tree::FileType;
-use crate::vault::writer::Takeover;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 
@@ -38,29 +37,65 @@ pub struct PlainOptions {
 const CHANGES: &str = "changes";
 const SENDING_NEXT: &str = "sending.next";
 
+/// As whom a pass writes.
+#[derive(Debug, Clone, Copy)]
+struct Turn<'a> {
+    /// Its claim.
+    epoch: u64,
+    /// What it is asked for.
+    pass: &'a Pass,
+}
+
 /// Pushes once.
-pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
-    let place = request.bucket.describe();
-    let log = look(&request.bucket, stop).await?;
-    let mut memory = PlainMemory::open(request.local, &place)?;
-    memory.settle(&log)?;
-    let listing = match request.plain.trust_manifest && log.head.is_some() {
-        true => None,
-        false => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
-    };
-    admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
-    let epoch = if request.dry_run { 0 } else { right_to_write(request, &log, &memory, stop).await? };
+pub async fn push(request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
+    let (log, mut memory, listing, epoch) = begin(request, stop).await?;
+    let turn = Turn { epoch, pass };
     if !request.dry_run {
         give_up_uploads(request, &memory, stop).await?;
     }
-    match push_changes(request, &log, &mut memory, listing, epoch, stop).await {
+    match push_changes(request, &log, &mut memory, listing, turn, stop).await {
         Err(PushError::Plain(PlainError::Damaged { object, what })) if object == INDEX_IN_WORDS => {
             tracing::warn!(what, "the local index is damaged: making it again");
             memory.drop_index()?;
             let listing = Listing::read(&request.bucket, &request.local.spill(), stop).await?;
-            push_changes(request, &log, &mut memory, Some(listing), epoch, stop).await
+            push_changes(request, &log, &mut memory, Some(listing), turn, stop).await
         }
         other => other,
+    }
+}
+
+/// Looks what lies there and admits the push; gives that, what is remembered of it, and the claim to write under.
+async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Option<Listing>, u64), PushError> {
+    let place = request.bucket.describe();
+    let mut log = look(&request.bucket, stop).await?;
+    loop {
+        let mut memory = PlainMemory::open(request.local, &place)?;
+        memory.settle(&log)?;
+        let listing = match request.plain.trust_manifest && log.head.is_some() {
+            true => None,
+            false => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+        };
+        admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
+        if request.dry_run {
+            return Ok((log, memory, listing, 0));
+        }
+        let own = memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
+        if own > 0 && own == log.epoch {
+            return Ok((log, memory, listing, own));
+        }
+        let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
+        if own > 0 && own < log.epoch && !request.force {
+            return Err(PlainError::Fenced { seq: log.seq(), by }.into());
+        }
+        let quiet = outwait(&request.bucket, log.clone(), request.takeover, stop).await?;
+        let is_as_judged = quiet.is_as(&log);
+        log = quiet;
+        if is_as_judged {
+            let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
+            tracing::info!(epoch, "claimed the remote");
+            return Ok((log, memory, listing, epoch));
+        }
+        // It wrote meanwhile: what was judged is no more.
     }
 }
 
@@ -81,26 +116,6 @@ fn facts(request: &Push<'_>, log: &Log, memory: &PlainMemory, listing: Option<&L
     })
 }
 
-/// The claim under which this volume writes. A newer one than its own means that somebody took over.
-async fn right_to_write(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop: &Stop) -> Result<u64, PushError> {
-    let own = memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
-    if own > 0 && own == log.epoch {
-        return Ok(own);
-    }
-    let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
-    if own > 0 && own < log.epoch && !request.force {
-        return Err(PlainError::Fenced { seq: log.seq(), by }.into());
-    }
-    if let (Takeover::Wait { silence, timeout }, Some(head)) = (request.takeover, &log.head)
-        && !head.header.released
-    {
-        wait_for_silence(request, log, silence, timeout, stop).await?;
-    }
-    let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
-    tracing::info!(epoch, "claimed the remote");
-    Ok(epoch)
-}
-
 /// Gives up the uploads in parts that a killed push of this volume left. Nobody else's: their names were noted when they
 /// were begun. Without the right to do so they stay until the bucket's own rule for them takes them.
 async fn give_up_uploads(request: &Push<'_>, memory: &PlainMemory, stop: &Stop) -> Result<(), PushError> {
@@ -108,34 +123,15 @@ async fn give_up_uploads(request: &Push<'_>, memory: &PlainMemory, stop: &Stop) 
     for (id, key) in uploads.left() {
         match request.bucket.abort_upload(stop, &key, &id).await {
             Err(error @ StoreError::Stopped(_)) => return Err(PlainError::Store(error).into()),
-            Err(error) => tracing::debug!(%error, "an unfinished upload stays"),
+            Err(error @ StoreError::Denied { .. }) => tracing::debug!(%error, "an unfinished upload stays"),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                tracing::debug!(%error, "the next push gives an unfinished upload up");
+                continue;
+            }
             Ok(()) => tracing::info!(key, "gave up an upload that the last run did not finish"),
         }
         uploads.ended(&id)?;
-    }
-    Ok(())
-}
-
-/// A writer that has not ended is waited for until it shows nothing new for a while.
-async fn wait_for_silence(
-    request: &Push<'_>,
-    log: &Log,
-    silence: std::time::Duration,
-    timeout: std::time::Duration,
-    stop: &Stop,
-) -> Result<(), PushError> {
-    let began = clock::now();
-    let (mut seen, mut since) = (log.seq(), clock::now());
-    while clock::now().duration_since(since) < silence {
-        if clock::now().duration_since(began) > timeout {
-            let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
-            return Err(PlainError::Fenced { seq: seen, by }.into());
-        }
-        stop.or(clock::sleep(limits::TAKEOVER_POLL)).await?;
-        let now = look(&request.bucket, stop).await?.seq();
-        if now != seen {
-            (seen, since) = (now, clock::now());
-        }
     }
     Ok(())
 }
@@ -145,7 +141,7 @@ async fn push_changes(
     log: &Log,
     memory: &mut PlainMemory,
     listing: Option<Listing>,
-    epoch: u64,
+    turn: Turn<'_>,
     stop: &Stop,
 ) -> Result<Outcome, PushError> {
     prepare_index(request, log, memory, stop).await?;
@@ -163,7 +159,7 @@ async fn push_changes(
         DeleteSet { of: entries_of(log).max(compared.deletes.count), ..compared.deletes },
         compared.completeness,
         request.delete,
-        request.allow_deletes,
+        turn.pass.allow_deletes.or(request.allow_deletes),
         request.force,
     );
     let mut outcome = Outcome {
@@ -191,7 +187,7 @@ async fn push_changes(
     }
     let sender = Sender::new(request, listed, memory.uploads()?, stop);
     let unwanted = carry_out(request, memory, &sender, compared, admitted, &mut outcome).await?;
-    finish(request, log, memory, epoch, unwanted, &mut outcome, stop).await?;
+    finish(request, log, memory, turn, unwanted, &mut outcome, stop).await?;
     Ok(outcome)
 }
 
@@ -337,34 +333,40 @@ async fn finish(
     request: &Push<'_>,
     log: &Log,
     memory: &mut PlainMemory,
-    epoch: u64,
+    turn: Turn<'_>,
     unwanted: Unwanted,
     outcome: &mut Outcome,
     stop: &Stop,
 ) -> Result<(), PushError> {
-    let seq = if outcome.published { log.seq() + 1 } else { log.seq() };
-    let id = if outcome.published { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
-    let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch };
+    let head = log.head.as_ref().map(|head| &head.header);
+    let releases = turn.pass.last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
+    let publishes = outcome.published || releases;
+    let seq = if publishes { log.seq() + 1 } else { log.seq() };
+    let id = if publishes { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
+    let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch: turn.epoch };
+    let mut next = Header { epoch: turn.epoch, released: turn.pass.last, ..Header::new(seq, &id, &request.pod) };
+    next.base = head.and_then(|head| head.base.clone());
+    outcome.commit = seq;
     if !unwanted.steps {
-        let head = log.head.as_ref().map(|head| &head.header);
-        outcome.entries = head.map_or(0, |head| head.files + head.dirs);
-        outcome.bytes_total = head.map_or(0, |head| head.bytes);
+        (next.files, next.dirs, next.bytes) = head.map_or((0, 0, 0), |head| (head.files, head.dirs, head.bytes));
+        (outcome.entries, outcome.bytes_total) = (next.files + next.dirs, next.bytes);
+        if releases {
+            memory.note_release(&receipt)?;
+            publish(&request.bucket, &next, empty(&next)?, stop).await?;
+        }
         return if memory.receipt.as_ref() == Some(&receipt) && !memory.was_pushing {
             Ok(())
         } else {
             memory.finish(receipt).map_err(PushError::from)
         };
     }
-    let mut next = Header::new(seq, &id, &request.pod);
-    next.base = log.head.as_ref().and_then(|head| head.header.base.clone());
     write_next(memory, &mut next)?;
     outcome.entries = next.files + next.dirs;
     outcome.bytes_total = next.bytes;
-    if outcome.published {
+    if publishes {
         memory.note_intent(&receipt)?;
         let body = publish_body(request, log, memory, &mut next, unwanted.news, stop).await?;
         publish(&request.bucket, &next, body, stop).await?;
-        outcome.commit = seq;
         if next.base.as_ref().is_some_and(|base| base.seq == seq) {
             log.clean(&request.bucket, stop).await;
         }
@@ -372,6 +374,11 @@ async fn finish(
     memory.adopt_index()?;
     unwanted.delete(request, stop).await?;
     memory.finish(receipt).map_err(PushError::from)
+}
+
+/// An entry without lines.
+fn empty(header: &Header) -> Result<Bytes, PlainError> {
+    Ok(Bytes::from(LineWriter::published(Vec::new(), header)?.finish()?))
 }
 
 /// Lays the changes over the index, which gives the next one.
@@ -427,5 +434,5 @@ async fn publish_body(
     }
     let name = put_base(&request.bucket, next, base.finish()?, stop).await?;
     next.base = Some(Base { name, seq: next.seq });
-    Ok(Bytes::from(LineWriter::published(Vec::new(), next)?.finish()?))
+    Ok(empty(next)?)
 }

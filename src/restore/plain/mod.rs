@@ -18,12 +18,13 @@ use crate::plain::manifest::{Header, LineWriter};
 use crate::plain::wanted::Gathered;
 use crate::plan::{Begun, Refusal, RestoreAction, RestoreFacts, admit_restore};
 use crate::rclone_crypt::RcloneCrypt;
-use crate::remote::plain::{PlainMemory, PlainReceipt};
+use crate::remote::plain::{PlainMemory, PlainReceipt, outwait};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, compute};
 use crate::store::Bucket;
 use crate::tree::Filter;
 use crate::vault::point::Wanted;
+use crate::vault::writer::Takeover;
 
 /// Where files come from.
 pub struct From {
@@ -39,7 +40,13 @@ pub async fn restore(request: &Restore, stop: &Stop) -> Result<Outcome, RestoreE
         return Err(Refusal::NoPoints.into());
     }
     let log = look(&request.bucket, stop).await?;
-    restore_from(request, &From { bucket: request.bucket.clone(), log, crypt: None }, stop).await
+    restore_from(request, From { bucket: request.bucket.clone(), log, crypt: None }, stop).await
+}
+
+/// How the remote is to be claimed, if it is. A part of the tree gives no right to push, a dry run writes nothing, and
+/// nobody here writes what rclone crypt wrote.
+fn policy_of(request: &Restore, from: &From) -> Option<Takeover> {
+    request.claim.filter(|_| !request.dry_run && request.filter.is_all() && from.crypt.is_none())
 }
 
 /// Restores what rclone crypt wrote. It leaves no right to push there: nothing here writes that format.
@@ -51,24 +58,38 @@ pub async fn restore_crypt(request: &Restore, source: &CryptSource, stop: &Stop)
     let crypt = compute("derive keys", move || RcloneCrypt::new(&options)).await?;
     tracing::info!(remote = %source.bucket.describe(), "reading what rclone crypt wrote");
     let from = From { bucket: source.bucket.clone(), log: Log::none(), crypt: Some(crypt) };
-    let outcome = restore_from(request, &from, stop).await?;
+    let outcome = restore_from(request, from, stop).await?;
     if outcome.action.is_some() && !outcome.dry_run {
         tracing::info!("push it to a remote path of its own next: rclone's format is read here, and never written");
     }
     Ok(outcome)
 }
 
-async fn restore_from(request: &Restore, from: &From, stop: &Stop) -> Result<Outcome, RestoreError> {
-    let log = &from.log;
-    if log.head.is_none() && from.bucket.first(stop, "").await.map_err(PlainError::Store)?.is_none() {
-        return Ok(Outcome { dry_run: request.dry_run, ..Outcome::default() });
+async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<Outcome, RestoreError> {
+    let policy = policy_of(request, &from);
+    let empty = Outcome { dry_run: request.dry_run, ..Outcome::default() };
+    let is_bare = from.log.head.is_none() && from.log.epoch == 0;
+    if is_bare && policy.is_none() && from.bucket.first(stop, "").await.map_err(PlainError::Store)?.is_none() {
+        return Ok(empty);
     }
     let volume = Volume::create(&request.target)?;
     let local = Local::open(volume, request.state_dir.as_deref())?;
     let mut memory = PlainMemory::open(&local, &from.bucket.describe())?;
-    memory.settle(log)?;
+    memory.settle(&from.log)?;
+    if let Some(policy) = policy.filter(|_| !is_own(&from.log, &memory)) {
+        from.log = outwait(&from.bucket, from.log, policy, stop).await?;
+    }
+    let (from, log) = (&from, &from.log);
     let gathered = gather(request, from, &memory, &local, stop).await?;
     say(&gathered);
+    if log.head.is_none() && from.crypt.is_none() && gathered.foreign + gathered.odd.0 == 0 {
+        let claims = policy.is_some() && request.allow_empty;
+        if claims {
+            let receipt = take(request, from, &memory, stop).await?;
+            memory.finish(receipt)?;
+        }
+        return Ok(Outcome { receipt: claims, ..empty });
+    }
     let interrupted = memory.interrupted_restore()?;
     let facts = facts(&local, log, &memory, &gathered, interrupted, stop).await?;
     let action = admit_restore(&facts, &local.volume.path().display().to_string(), request.adopt, request.force)?;
@@ -79,11 +100,10 @@ async fn restore_from(request: &Restore, from: &From, stop: &Stop) -> Result<Out
         dry_run: request.dry_run,
         ..Outcome::default()
     };
-    let epoch = match (request.claim, request.dry_run, &from.crypt) {
-        (Some(_), false, None) => claim(&from.bucket, log.epoch, &request.pod, stop).await?,
-        _ => memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch),
+    let receipt = match policy {
+        Some(_) => take(request, from, &memory, stop).await?,
+        None => receipt_of(from, own_epoch(&memory)),
     };
-    let receipt = PlainReceipt { place: from.bucket.describe(), seq: log.seq(), id: log.id().to_owned(), epoch };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
         if !request.dry_run {
             memory.finish(receipt)?;
@@ -93,6 +113,34 @@ async fn restore_from(request: &Restore, from: &From, stop: &Stop) -> Result<Out
     }
     let plan = Plan { fresh: facts.volume_empty || interrupted == Some(Begun::Fresh), action, receipt };
     execute(request, from, &local, &mut memory, plan, outcome, stop).await
+}
+
+/// Claims what was looked at, unless this volume holds the newest claim. Whoever wrote in between is told of: what was
+/// gathered is no longer what lies there.
+async fn take(request: &Restore, from: &From, memory: &PlainMemory, stop: &Stop) -> Result<PlainReceipt, RestoreError> {
+    if is_own(&from.log, memory) {
+        return Ok(receipt_of(from, from.log.epoch));
+    }
+    let epoch = claim(&from.bucket, from.log.epoch, &request.pod, stop).await?;
+    let now = look(&from.bucket, stop).await?;
+    if (now.seq(), now.id()) != (from.log.seq(), from.log.id()) {
+        let by = now.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
+        return Err(PlainError::Fenced { seq: now.seq(), by }.into());
+    }
+    Ok(receipt_of(from, epoch))
+}
+
+/// Whether the newest claim is this volume's: there is nobody else behind it, since the volume is locked.
+fn is_own(log: &Log, memory: &PlainMemory) -> bool {
+    log.epoch > 0 && own_epoch(memory) == log.epoch
+}
+
+fn own_epoch(memory: &PlainMemory) -> u64 {
+    memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch)
+}
+
+fn receipt_of(from: &From, epoch: u64) -> PlainReceipt {
+    PlainReceipt { place: from.bucket.describe(), seq: from.log.seq(), id: from.log.id().to_owned(), epoch }
 }
 
 struct Plan {

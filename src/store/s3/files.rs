@@ -2,9 +2,9 @@
 
 use super::super::error::{Asked, StoreError};
 use super::super::http::{Exchange, Got};
-use super::super::objects::{About, Fetched, Mark, Object, rclone_time};
-use super::{S3, garbled, join, take};
-use crate::runtime::{clock, limits};
+use super::super::objects::{About, Fetched, Mark, Object, give_up, rclone_time};
+use super::{S3, garbled, join};
+use crate::runtime::limits;
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -14,10 +14,6 @@ use opendal::{BytesRange, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
-const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A large object being sent in parts.
 pub(in crate::store) struct Sending {
@@ -43,7 +39,7 @@ impl S3 {
         let start_after = reached.clone();
         let options = ListOptions { recursive: true, start_after: start_after.clone(), ..ListOptions::default() };
         let path = if below.is_empty() { "/" } else { &below };
-        let failed = |_| self.settle(asked, take(&exchange)).err().unwrap_or_else(|| garbled(asked));
+        let failed = |_| self.settle(asked, Exchange::take(&exchange)).err().unwrap_or_else(|| garbled(asked));
         let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
         while let Some(entry) = lister.try_next().await.map_err(failed)? {
             let path = entry.path();
@@ -94,7 +90,7 @@ impl S3 {
             WriteOptions { user_metadata: Some(metadata(mtime)), chunk: Some(part_bytes), concurrent, ..WriteOptions::default() };
         match operator.layer(retry).writer_options(&path, options).await {
             Ok(writer) => Ok(Sending { writer, exchange, s3: self.clone() }),
-            Err(_) => Err(self.settle(asked, take(&exchange)).err().unwrap_or_else(|| broken(asked))),
+            Err(_) => Err(self.settle(asked, Exchange::take(&exchange)).err().unwrap_or_else(|| broken(asked))),
         }
     }
 
@@ -104,7 +100,7 @@ impl S3 {
             let paths: Vec<String> = keys.iter().map(|key| join(&self.prefix, key)).collect();
             let (operator, exchange) = self.recorded();
             if operator.delete_iter(paths).await.is_err() {
-                return Err(self.settle(asked, take(&exchange)).err().unwrap_or_else(|| broken(asked)));
+                return Err(self.settle(asked, Exchange::take(&exchange)).err().unwrap_or_else(|| broken(asked)));
             }
         }
         Ok(())
@@ -134,17 +130,12 @@ impl Sending {
 
     /// Tells the store to forget the parts.
     pub(in crate::store) async fn abort(&mut self) {
-        tokio::select! {
-            outcome = self.writer.abort() => if let Err(error) = outcome {
-                tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
-            },
-            () = clock::sleep(ABORT_PATIENCE) => {}
-        }
+        give_up(&mut self.writer).await;
     }
 
     fn judge(&self, asked: &Asked, error: &opendal::Error) -> StoreError {
         // With several parts under way, the last answer need not be the one that failed.
-        let judged = self.s3.settle(asked, take(&self.exchange)).err();
+        let judged = self.s3.settle(asked, Exchange::take(&self.exchange)).err();
         judged.unwrap_or_else(|| StoreError::unavailable(asked, format!("a part was not stored ({})", error.kind()), true))
     }
 }

@@ -23,7 +23,7 @@ use opendal::options::{ListOptions, WriteOptions};
 use opendal::services::S3 as Service;
 use opendal::{Buffer, HttpTransporter, Operator};
 use reqsign_core::ProvideCredentialChain;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// A bucket of an S3 store.
@@ -162,7 +162,7 @@ impl S3 {
         let (operator, exchange) = self.recorded();
         let options = ListOptions { limit: page, start_after: start_after.clone(), ..ListOptions::default() };
         let path = if folder.is_empty() { "/" } else { &folder };
-        let failed = |_| self.settle(asked, take(&exchange)).err().unwrap_or_else(|| garbled(asked));
+        let failed = |_| self.settle(asked, Exchange::take(&exchange)).err().unwrap_or_else(|| garbled(asked));
         let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
         loop {
             // A page's requests have their own limits; entries of a page that is here come at once.
@@ -207,7 +207,7 @@ impl S3 {
             let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
             return Exchange { answer: Some(Err(lost)), ..Exchange::default() };
         }
-        take(&exchange)
+        Exchange::take(&exchange)
     }
 
     /// The operator with a transport that records.
@@ -238,10 +238,6 @@ impl S3 {
         }
         settle(asked, exchange)
     }
-}
-
-fn take(exchange: &Mutex<Exchange>) -> Exchange {
-    std::mem::take(&mut *exchange.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// OpenDAL could not read an answer that looked whole.

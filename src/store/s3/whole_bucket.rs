@@ -2,7 +2,7 @@
 
 use super::super::error::{Asked, StoreError};
 use super::super::http::Exchange;
-use super::{S3, join, take};
+use super::{S3, join};
 use futures::TryStreamExt;
 use http::{Request, header};
 use opendal::options::ListOptions;
@@ -74,7 +74,7 @@ impl S3 {
             // What came back is recorded.
             let _ = transport.fetch(Request::from_parts(parts, body)).await;
         }
-        Ok(take(&exchange))
+        Ok(Exchange::take(&exchange))
     }
 }
 

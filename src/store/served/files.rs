@@ -2,9 +2,9 @@
 
 use super::super::error::{Asked, StoreError};
 use super::super::http::Exchange;
-use super::super::objects::{About, Fetched, Mark, Object, part_bytes};
-use super::{Recorded, Served, take};
-use crate::runtime::{clock, limits};
+use super::super::objects::{About, Fetched, Mark, Object, give_up, part_bytes};
+use super::{Recorded, Served};
+use crate::runtime::limits;
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -14,10 +14,7 @@ use opendal::{Buffer, Metadata, Writer};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-/// How long an unfinished upload may take to be given up: a store that does not answer forgets it by itself.
-const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// The metadata key of the file's time, as rclone writes it to Azure and Google: by name, in RFC 3339.
 const MTIME: &str = "mtime";
 
@@ -52,7 +49,7 @@ impl Served {
         let Recorded { operator, exchange, session } =
             recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
         let path = if below.is_empty() { "/" } else { &below };
-        let failed = |error: opendal::Error| self.judged(asked, &error, &self.seen(take(&exchange), session));
+        let failed = |error: opendal::Error| self.judged(asked, &error, &self.seen(Exchange::take(&exchange), session));
         let options = ListOptions { recursive: true, ..ListOptions::default() };
         let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
         let start_after = reached.clone();
@@ -123,7 +120,7 @@ impl Served {
     /// Begins a large object.
     pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part: usize) -> Result<ServedSending, StoreError> {
         self.refuse_if_read_only(asked)?;
-        if !self.operator.info().capability().write_can_multi {
+        if !self.capability.write_can_multi {
             return Ok(ServedSending { served: self.clone(), mtime, way: Way::Whole(Vec::new()) });
         }
         let part = part.max(part_bytes(0));
@@ -137,7 +134,7 @@ impl Served {
         let path = self.path(&asked.key);
         match operator.layer(retry).writer_options(&path, options).await {
             Ok(writer) => Ok(ServedSending { served: self.clone(), mtime, way: Way::Parts(Box::new(writer), exchange, session) }),
-            Err(error) => Err(self.judged(asked, &error, &self.seen(take(&exchange), session))),
+            Err(error) => Err(self.judged(asked, &error, &self.seen(Exchange::take(&exchange), session))),
         }
     }
 }
@@ -148,10 +145,10 @@ impl ServedSending {
             Way::Parts(writer, exchange, session) => {
                 self.served.shaper.up(bytes.len()).await;
                 let sent = writer.write(Buffer::from(bytes)).await;
-                sent.map_err(|error| self.served.judged(asked, &error, &self.served.seen(take(exchange), *session)))
+                sent.map_err(|error| self.served.judged(asked, &error, &self.served.seen(Exchange::take(exchange), *session)))
             }
             Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
-                let kind = self.served.config.kind.name;
+                let kind = self.served.kind.name;
                 let most = limits::WHOLE_BODY_BYTES >> 20;
                 let message =
                     format!("{asked}: a remote of type {kind} takes a file only in one piece, and none above {most} MiB");
@@ -168,7 +165,7 @@ impl ServedSending {
         match &mut self.way {
             Way::Parts(writer, exchange, session) => match writer.close().await {
                 Ok(_) => Ok(mark(&self.served.stat(asked).await?)),
-                Err(error) => Err(self.served.judged(asked, &error, &self.served.seen(take(exchange), *session))),
+                Err(error) => Err(self.served.judged(asked, &error, &self.served.seen(Exchange::take(exchange), *session))),
             },
             Way::Whole(body) => self.served.put_file(asked, Bytes::from(std::mem::take(body)), self.mtime).await,
         }
@@ -177,12 +174,7 @@ impl ServedSending {
     /// Tells the store to forget the parts.
     pub(in crate::store) async fn abort(&mut self) {
         let Way::Parts(writer, ..) = &mut self.way else { return };
-        tokio::select! {
-            outcome = writer.abort() => if let Err(error) = outcome {
-                tracing::debug!(kind = ?error.kind(), "an unfinished upload could not be given up");
-            },
-            () = clock::sleep(ABORT_PATIENCE) => {}
-        }
+        give_up(writer).await;
     }
 }
 

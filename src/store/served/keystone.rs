@@ -20,7 +20,6 @@ const LEAST_LIFE: Duration = Duration::from_secs(60);
 
 /// The log-in of one remote.
 pub(super) struct Keystone {
-    config: ServedConfig,
     session: Mutex<Option<Session>>,
     /// The newest session whose token the store took.
     accepted: AtomicU64,
@@ -47,19 +46,19 @@ impl Keystone {
     pub(super) fn of(config: &ServedConfig) -> Option<Arc<Keystone>> {
         let needed = config.kind.name == "swift" && config.get("auth").is_some();
         let (session, accepted, refused, number) = Default::default();
-        needed.then(|| Arc::new(Keystone { config: config.clone(), session, accepted, refused, number }))
+        needed.then(|| Arc::new(Keystone { session, accepted, refused, number }))
     }
 
     /// An operator with a token that is good for a while, and the number of its session.
-    pub(super) async fn operator(&self, transport: &impl HttpTransport) -> Result<(Operator, u64), Lost> {
+    pub(super) async fn operator(&self, config: &ServedConfig, transport: &impl HttpTransport) -> Result<(Operator, u64), Lost> {
         let mut session = self.session.lock().await;
         let refused = self.refused.load(Ordering::Relaxed);
         let is_good = |session: &&Session| session.number > refused && clock::now() < session.until;
         if let Some(session) = session.as_ref().filter(is_good) {
             return Ok((session.operator.clone(), session.number));
         }
-        let ticket = self.log_in(transport).await?;
-        let mut config = self.config.clone();
+        let ticket = LogIn { config }.send(transport).await?;
+        let mut config = config.clone();
         config.options.insert("storage_url", Secret::new(ticket.storage_url));
         config.options.insert("auth_token", Secret::new(ticket.token));
         let operator = operator(&config).map_err(|_| lost("the log-in gave an address that is none", false))?;
@@ -79,8 +78,15 @@ impl Keystone {
         self.refused.fetch_max(number, Ordering::Relaxed);
         self.accepted.load(Ordering::Relaxed) + 1 >= number
     }
+}
 
-    async fn log_in(&self, transport: &impl HttpTransport) -> Result<Ticket, Lost> {
+/// One log-in, with the options as they are now.
+struct LogIn<'a> {
+    config: &'a ServedConfig,
+}
+
+impl LogIn<'_> {
+    async fn send(&self, transport: &impl HttpTransport) -> Result<Ticket, Lost> {
         let auth = self.config.text("auth").trim_end_matches('/');
         let version = match self.config.get("auth_version") {
             Some("1") => 1,

@@ -3,9 +3,10 @@
 use super::super::Listed;
 use super::super::config::join;
 use super::super::error::{Asked, StoreError};
+use super::super::http::Exchange;
 use super::super::local::TEMPORARY;
 use super::services::address;
-use super::{Served, index_page, is_absent, take};
+use super::{Served, index_page, is_absent};
 use futures::TryStreamExt;
 use futures::stream::{self, StreamExt};
 use http::{Request, header};
@@ -63,9 +64,10 @@ impl Served {
 
     /// The names that an index page links to; `None` where the server says that there is no such folder.
     pub(super) async fn index(&self, asked: &Asked, folder: &str) -> Result<Option<Vec<String>>, StoreError> {
-        let url = format!("{}/{}", address(&self.config), opendal::raw::percent_encode_path(folder));
+        let (config, _) = self.operator.current();
+        let url = format!("{}/{}", address(&config), opendal::raw::percent_encode_path(folder));
         let mut request = Request::get(url).extension(Operation::List);
-        if let (Some(user), password) = (self.config.get("user"), self.config.text("pass")) {
+        if let (Some(user), password) = (config.get("user"), config.text("pass")) {
             let basic = data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes());
             request = request.header(header::AUTHORIZATION, format!("Basic {basic}"));
         }
@@ -73,7 +75,7 @@ impl Served {
         let request = request.body(Buffer::new()).map_err(wrong)?;
         let (transport, exchange) = self.transport();
         let result = transport.fetch(request).await;
-        let exchange = take(&exchange);
+        let exchange = Exchange::take(&exchange);
         let got = match (&exchange.answer, result) {
             (Some(Ok(got)), Ok(_)) => got,
             (_, Err(error)) => return Err(self.judged(asked, &error, &exchange)),

@@ -19,20 +19,21 @@ use super::bandwidth::Shaper;
 use super::client::{Client, Trust};
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Act, Asked, StoreError};
+use super::followed::Followed;
 use super::gate::Gate;
 use super::http::{Exchange, Lost, Meter, Recording, within};
 use super::local::TEMPORARY;
 use super::memory::cut;
 use super::{Create, Patience};
-use crate::contract::remotes::First;
+use crate::contract::remotes::{First, RemoteType};
 use crate::secret::Secret;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::options::{ListOptions, ReadOptions, WriteOptions};
-use opendal::{Buffer, BytesRange, ErrorKind, HttpTransporter, Metadata, Operator};
+use opendal::{Buffer, BytesRange, Capability, ErrorKind, HttpTransporter, Metadata, Operator};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -43,13 +44,14 @@ const AT_ONCE_BY_KEY: usize = 64;
 /// A place in a store that is not S3.
 #[derive(Clone)]
 pub(super) struct Served {
-    operator: Operator,
+    kind: &'static RemoteType,
+    capability: Capability,
+    operator: Arc<Followed<Operator>>,
     keystone: Option<Arc<Keystone>>,
     client: Arc<Client>,
     meter: Arc<Meter>,
     prefix: String,
     manner: Manner,
-    config: ServedConfig,
     patience: Patience,
     gate: Arc<Gate>,
     shaper: Arc<Shaper>,
@@ -81,15 +83,18 @@ impl Served {
         HttpTransporter::install_default(client.current());
         let manner = manner(config.kind.name);
         let at_once = if manner.ordered { AT_ONCE_BY_KEY } else { AT_ONCE };
+        let operator = Followed::open(config, operator)?;
+        let (_, made) = operator.current();
         Ok(Served {
-            operator: operator(config)?,
+            kind: config.kind,
+            capability: made.info().capability(),
+            operator: Arc::new(operator),
             keystone: Keystone::of(config),
             client,
             meter,
             prefix: config.prefix.clone(),
             manner,
             slots: Arc::new(Semaphore::new(at_once)),
-            config: config.clone(),
             patience,
             gate: Gate::new(),
             shaper: Arc::new(Shaper::new(config.bandwidth.clone())),
@@ -99,7 +104,7 @@ impl Served {
 
     /// Whether the remote lies in a bucket or container.
     pub(super) fn has_container(&self) -> bool {
-        self.config.kind.first == First::Container
+        self.kind.first == First::Container
     }
 
     /// Whether the store's certificate is not checked.
@@ -139,13 +144,14 @@ impl Served {
     /// An operator whose last answer is kept, after a log-in where one is needed.
     async fn recorded(&self) -> Result<Recorded, Exchange> {
         let (transport, exchange) = self.transport();
+        let (config, operator) = self.operator.current();
         let (operator, session) = match &self.keystone {
-            None => (self.operator.clone(), 0),
+            None => (operator, 0),
             Some(keystone) => {
-                let outcome = keystone.operator(&transport).await;
+                let outcome = keystone.operator(&config, &transport).await;
                 // What was seen of the request says more than what became of it.
                 outcome.map_err(|lost| {
-                    let seen = take(&exchange);
+                    let seen = Exchange::take(&exchange);
                     Exchange { answer: None, credentials: seen.credentials.clone().or(Some(lost)), ..seen }
                 })?
             }
@@ -191,7 +197,7 @@ impl Served {
         };
         let longest = self.patience.attempt;
         match within(longest, work(operator)).await {
-            Some(result) => Done { result, exchange: self.seen(take(&exchange), session) },
+            Some(result) => Done { result, exchange: self.seen(Exchange::take(&exchange), session) },
             None => {
                 let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
@@ -206,9 +212,10 @@ impl Served {
     }
 
     fn judged(&self, asked: &Asked, error: &opendal::Error, exchange: &Exchange) -> StoreError {
-        let secrets = self.config.kind.options.iter().filter(|option| option.form.is_secret());
-        let mut secrets: Vec<&Secret<String>> = secrets.filter_map(|option| self.config.options.get(option.name)).collect();
-        secrets.extend(["access_token", "refresh_token"].iter().filter_map(|name| self.config.options.get(name)));
+        let config = self.operator.config();
+        let secrets = self.kind.options.iter().filter(|option| option.form.is_secret());
+        let mut secrets: Vec<&Secret<String>> = secrets.filter_map(|option| config.options.get(option.name)).collect();
+        secrets.extend(["access_token", "refresh_token"].iter().filter_map(|name| config.options.get(name)));
         secrets.retain(|secret| secret.expose().len() > 3);
         judge(asked, error, exchange).without(&secrets)
     }
@@ -249,8 +256,8 @@ impl Served {
 
     pub(super) async fn create(&self, asked: &Asked, body: Bytes) -> Result<Create, StoreError> {
         self.refuse_if_read_only(asked)?;
-        if !self.operator.info().capability().write_with_if_not_exists {
-            let answer = format!("a remote of type {} has no conditional create", self.config.kind.name);
+        if !self.capability.write_with_if_not_exists {
+            let answer = format!("a remote of type {} has no conditional create", self.kind.name);
             return Err(StoreError::NotSupported { asked: Box::new(asked.clone()), answer });
         }
         self.shaper.up(body.len()).await;
@@ -323,10 +330,10 @@ impl Served {
     }
 
     fn refuse_if_read_only(&self, asked: &Asked) -> Result<(), StoreError> {
-        if self.operator.info().capability().write {
+        if self.capability.write {
             return Ok(());
         }
-        let message = format!("{asked}: a remote of type {} is for restoring only", self.config.kind.name);
+        let message = format!("{asked}: a remote of type {} is for restoring only", self.kind.name);
         Err(StoreError::usage(message, "write through another protocol to the same place, such as webdav or s3"))
     }
 
@@ -416,8 +423,4 @@ fn is_absent(exchange: &Exchange) -> bool {
 
 fn no_log_in() -> opendal::Error {
     opendal::Error::new(ErrorKind::Unexpected, "no log-in")
-}
-
-fn take(exchange: &Mutex<Exchange>) -> Exchange {
-    std::mem::take(&mut *exchange.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -24,7 +24,9 @@ struct Line {
 enum Marker {
     None,
     Revoked,
-    /// `@cert-authority`: certificates of hosts are not asked for, so it says nothing of a key.
+    /// `@cert-authority`: the key is not the host's, but makes its certificates.
+    Authority,
+    /// One that says nothing to us.
     Other,
 }
 
@@ -63,6 +65,13 @@ impl KnownHosts {
         }
     }
 
+    /// The keys that make certificates of a host.
+    pub(super) fn authorities(&self, host: &str, port: u16) -> Vec<&[u8]> {
+        let name = name_of(host, port);
+        let of_host = self.lines.iter().filter(|line| line.marker == Marker::Authority && matches(&line.hosts, &name));
+        of_host.map(|line| line.key.as_slice()).collect()
+    }
+
     /// The kinds of keys that the file has for a host: a server that has several shows one of them when it is asked for.
     pub(super) fn algorithms(&self, host: &str, port: u16) -> Vec<&str> {
         let name = name_of(host, port);
@@ -82,6 +91,7 @@ fn line(number: usize, text: &str) -> Option<Line> {
     let first = fields.next().filter(|first| !first.starts_with('#'))?;
     let (marker, hosts) = match first {
         "@revoked" => (Marker::Revoked, fields.next()?),
+        "@cert-authority" => (Marker::Authority, fields.next()?),
         _ if first.starts_with('@') => (Marker::Other, fields.next()?),
         _ => (Marker::None, first),
     };
@@ -114,7 +124,8 @@ fn is_hash_of(hashed: &str, name: &str) -> Option<bool> {
     Some(mac.chain_update(name).verify_slice(&hash).is_ok())
 }
 
-fn glob(pattern: &str, text: &str) -> bool {
+/// Whether a text is what a pattern with `*` and `?` says.
+pub(super) fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut from) = (0, 0);
     // Where the last star stands, and where what it took ends.
@@ -156,6 +167,7 @@ mod tests {
         @revoked * ssh-ed25519 cmV2b2tlZA==\n\
         |1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak= ssh-ed25519 cmlnaHQ=\n\
         @cert-authority ca.example.com ssh-ed25519 cmlnaHQ=\n\
+        @unheard-of ca.example.com ssh-ed25519 b3RoZXI=\n\
         broken.example.com ssh-ed25519 !!!\n";
 
     #[test]
@@ -183,6 +195,15 @@ mod tests {
             ("elsewhere", 22, b"revoked", Verdict::Revoked(7)),
         ] {
             assert_eq!(hosts.judge(host, port, key), verdict, "{host}:{port}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_one_for_its_hosts_only() {
+        let hosts = KnownHosts::parse(FILE);
+        assert_eq!(hosts.authorities("ca.example.com", 22), [RIGHT]);
+        for (host, port) in [("ca.example.com", 2222), ("one.example.com", 22), ("elsewhere", 22)] {
+            assert!(hosts.authorities(host, port).is_empty(), "{host}:{port}");
         }
     }
 

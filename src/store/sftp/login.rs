@@ -2,8 +2,10 @@
 
 use super::super::config::ServedConfig;
 use super::super::error::StoreError;
+use super::certificate::problem;
 use super::known_hosts::{KnownHosts, Verdict, name_of};
-use crate::secret::Secret;
+use crate::runtime::clock;
+use crate::secret::{Secret, text_of_file};
 use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
@@ -15,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 /// Keys of an agent that are tried: servers hang up after some six refusals.
 const AGENT_KEYS: usize = 4;
@@ -42,8 +45,11 @@ impl Login {
         let key_file = config.get("key_file");
         let by_agent = config.flag("key_use_agent");
         let key = match (config.get("key_pem"), key_file) {
-            (Some(pem), _) => Some(private_key(config, &pem.replace("\\n", "\n"), "key_pem")?),
-            (None, Some(path)) if !by_agent => Some(private_key(config, &text_of(path)?, path)?),
+            (Some(pem), _) => Some(private_key(config, &Zeroizing::new(pem.replace("\\n", "\n")), "key_pem")?),
+            (None, Some(path)) if !by_agent => {
+                let text = text_of_file(Path::new(path)).map_err(|problem| no_text(path, &problem))?;
+                Some(private_key(config, &text, path)?)
+            }
             _ => None,
         };
         let certificate = match (config.get("pubkey"), config.get("pubkey_file")) {
@@ -251,10 +257,53 @@ impl Witness {
             other => known.contains(&other.as_str()),
         };
         all.sort_by_key(|algorithm| !is_known(algorithm));
-        russh::Preferred { key: Cow::Owned(all), ..russh::Preferred::DEFAULT }
+        // A server shows a certificate to whom asks for one, and its key to others.
+        let has_authority = !self.known.authorities(&self.host, self.port).is_empty();
+        let certified = if has_authority { all.clone() } else { Vec::new() };
+        let (key, host_key_certificates) = (Cow::Owned(all), Cow::Owned(certified));
+        russh::Preferred { key, host_key_certificates, ..russh::Preferred::DEFAULT }
     }
 
-    fn judge(&self, key: &PublicKey) -> Result<(), Lost> {
+    fn judge(&self, shown: &PublicKeyOrCertificate) -> Result<(), Lost> {
+        match shown.certificate() {
+            Some(certificate) => self.judge_certificate(certificate),
+            None => self.judge_key(&shown.public_key()),
+        }
+    }
+
+    fn judge_certificate(&self, certificate: &Certificate) -> Result<(), Lost> {
+        let authority = PublicKey::from(certificate.signature_key().clone());
+        let key = PublicKey::from(certificate.public_key().clone());
+        let judged = |key: &PublicKey| self.known.judge(&self.host, self.port, &key.public_key_bytes());
+        match (judged(&authority), judged(&key)) {
+            (Verdict::Revoked(_), _) => return self.judge_key(&authority),
+            // Whose key is known needs no authority.
+            (_, Verdict::Revoked(_) | Verdict::Known) => return self.judge_key(&key),
+            _ => {}
+        }
+        let made_by = authority.fingerprint(HashAlg::Sha256);
+        let is_vouched_for = self.known.authorities(&self.host, self.port).contains(&authority.public_key_bytes().as_slice());
+        if !is_vouched_for {
+            let what = format!("nobody vouches for the authority {made_by}, which made the server's certificate");
+            let name = name_of(&self.host, self.port);
+            let (kind, key) = (authority.algorithm(), authority.public_key_base64());
+            let hint = format!(
+                "compare it with `ssh-keygen -lf` of the authority's own key; when it is right, put this line into the file of \
+                 REMOTE_KNOWN_HOSTS_FILE: @cert-authority {name} {kind} {key}"
+            );
+            return Err(Lost::Key { what, hint });
+        }
+        // Certificates begin and end by the wall clock.
+        match problem(certificate, &self.host, clock::wall_ms() / 1000) {
+            None => Ok(()),
+            Some(problem) => {
+                let what = format!("the server's certificate, made by {made_by}, {problem}");
+                Err(Lost::Key { what, hint: "ask who runs the server for a certificate of this host that is valid".into() })
+            }
+        }
+    }
+
+    fn judge_key(&self, key: &PublicKey) -> Result<(), Lost> {
         let shown = format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256));
         let file = self.file.as_deref().unwrap_or_default();
         let (what, hint) = match self.known.judge(&self.host, self.port, &key.public_key_bytes()) {
@@ -299,7 +348,7 @@ impl client::Handler for Watch {
     type Error = Lost;
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Lost> {
-        self.witness.judge(&shown.public_key()).map(|()| true)
+        self.witness.judge(shown).map(|()| true)
     }
 
     /// The file service ended, and the connection stays.
@@ -333,10 +382,13 @@ async fn hash_for<H: client::Handler>(ssh: &Handle<H>, key: &PublicKey) -> Resul
     Ok(ssh.best_supported_rsa_hash().await?.unwrap_or(Some(HashAlg::Sha256)))
 }
 
+/// The text of a file that holds no secret; lists of hosts may be long.
 fn text_of(path: &str) -> Result<String, StoreError> {
-    std::fs::read_to_string(path).map_err(|error| {
-        StoreError::usage(format!("the file '{path}' cannot be read: {error}"), "name a text file that can be read")
-    })
+    std::fs::read_to_string(path).map_err(|error| no_text(path, &format!("cannot be read: {error}")))
+}
+
+fn no_text(path: &str, problem: &str) -> StoreError {
+    StoreError::usage(format!("the file '{path}' {problem}"), "name a text file that can be read")
 }
 
 fn private_key(config: &ServedConfig, pem: &str, from: &str) -> Result<PrivateKey, StoreError> {

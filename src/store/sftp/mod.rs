@@ -6,6 +6,7 @@
 //! no list shows, after it the object. Hidden files are removed when they are a day old, by whoever writes then.
 //! A server whose key nobody vouches for is never logged in to.
 
+mod certificate;
 mod judge;
 mod known_hosts;
 mod line;
@@ -20,18 +21,18 @@ use self::login::{Login, Witness, address};
 use super::bandwidth::Shaper;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
-use super::http::within;
+use super::followed::Followed;
+use super::http::{ANSWER_BYTES, check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Create, Listed, Patience};
-use crate::runtime::clock;
+use crate::runtime::{clock, compute};
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use russh_sftp::protocol::StatusCode;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
 /// A server works off the requests of a session one after the other: several share the waits for its disk.
@@ -40,8 +41,8 @@ const LINES: usize = 4;
 const PER_LINE: usize = 4;
 /// A connection and a log-in that take longer go to a server that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Hidden files of this age are left over: no write takes as long.
-const LEFTOVER_AGE_S: u32 = 24 * 3600;
+/// Hidden files of this age are left over, and are looked for this often: no write takes as long.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A folder of an SFTP server.
 #[derive(Clone)]
@@ -51,15 +52,16 @@ pub(super) struct Sftp {
 
 struct Shared {
     config: ServedConfig,
-    witness: Arc<Witness>,
-    login: Login,
+    /// What connections are made with.
+    parties: Followed<(Arc<Witness>, Arc<Login>)>,
     patience: Patience,
     shaper: Shaper,
     slots: Semaphore,
     lines: Mutex<Vec<Arc<Line>>>,
     /// One connection is made at a time: servers turn away who knocks too often at once.
     dialing: Semaphore,
-    swept: AtomicBool,
+    /// When leftovers were last looked for.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// A line in use. Dropped in the midst of an operation, it leaves files open at the server: nobody uses that line again.
@@ -83,14 +85,13 @@ impl Sftp {
         Ok(Sftp {
             shared: Arc::new(Shared {
                 config: config.clone(),
-                witness: Arc::new(Witness::read(config)?),
-                login: Login::read(config)?,
+                parties: Followed::open(config, |config| Ok((Arc::new(Witness::read(config)?), Arc::new(Login::read(config)?))))?,
                 patience,
                 shaper: Shaper::new(config.bandwidth.clone()),
                 slots: Semaphore::new(LINES * PER_LINE),
                 lines: Mutex::default(),
                 dialing: Semaphore::new(1),
-                swept: AtomicBool::new(false),
+                swept: Mutex::default(),
             }),
         })
     }
@@ -129,7 +130,10 @@ impl Sftp {
         }
         let shared = &self.shared;
         let subsystem = shared.config.get("subsystem").unwrap_or("sftp");
-        let dialed = within(CONNECT_TIMEOUT, Line::dial(&shared.witness, &shared.login, subsystem)).await;
+        let followed = Arc::clone(shared);
+        // A line that there is stays; the next one is made with what the files hold then. A locked key takes its time to open.
+        let (_, (witness, login)) = compute("read the user's keys", move || followed.parties.current()).await;
+        let dialed = within(CONNECT_TIMEOUT, Line::dial(&witness, &login, subsystem)).await;
         let late = || StoreError::unavailable(asked, "no connection in time", true);
         let line = Arc::new(dialed.ok_or_else(late)?.map_err(|lost| judge_lost(asked, lost))?);
         shared.lines.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&line));
@@ -231,9 +235,9 @@ impl Sftp {
         stored
     }
 
-    /// Removes what killed writers left, once in a process. The file that was just made tells what time it is there.
+    /// Removes what killed writers left, first and then once a day. The file that was just made tells what time it is there.
     async fn sweep_if_due(&self, line: &Line, fresh: &str) -> Result<(), Trouble> {
-        if self.shared.swept.swap(true, Ordering::Relaxed) {
+        if !takes_turn(&self.shared.swept, clock::now()) {
             return Ok(());
         }
         let now = line.state(fresh).await?.mtime;
@@ -241,8 +245,8 @@ impl Sftp {
         for found in line.inside(&folder).await? {
             // A file may have got its own time before its name; the other one is when it was sent.
             let age = now.saturating_sub(found.mtime.max(found.atime));
-            if is_temporary(&found.name) && found.what == What::File && age > LEFTOVER_AGE_S {
-                // That it fails harms nobody: the next writer tries again.
+            if is_temporary(&found.name) && found.what == What::File && u64::from(age) > LEFTOVER_AGE.as_secs() {
+                // That it fails harms nobody: the next day's writer tries again.
                 let _ = line.remove(&self.path(&found.name)).await;
             }
         }
@@ -288,14 +292,18 @@ impl Sftp {
     pub(super) async fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {
         let path = self.path(&asked.key);
         let longest = range.map_or(super::limits::OBJECT_CAP_BYTES, |range| range.end - range.start);
+        let part = |size: u64| {
+            let start = range.map_or(0, |range| range.start);
+            (start, range.map_or(size, |range| range.end.min(size)).saturating_sub(start))
+        };
         let outcome = self.run(asked, longest, async |line| {
             let (handle, before) = line.open(&path).await?;
             let read = async {
-                if before.what != What::File || range.is_some_and(|range| range.start >= before.size) {
+                let (start, wanted) = part(before.size);
+                if before.what != What::File || !(1..=ANSWER_BYTES).contains(&wanted) {
                     return Ok((Vec::new(), before.clone()));
                 }
-                let range = range.cloned().unwrap_or(0..before.size);
-                let body = line.read(&handle, range.start, range.end.min(before.size) - range.start).await?;
+                let body = line.read(&handle, start, wanted).await?;
                 Ok((body, line.state(&handle).await?))
             };
             let read = read.await;
@@ -309,8 +317,9 @@ impl Sftp {
         if range.is_some_and(|range| range.start >= before.size) {
             return Err(StoreError::Outside(Box::new(asked.clone())));
         }
+        let (_, wanted) = part(before.size);
+        check_length(asked, wanted)?;
         self.shared.shaper.down(body.len()).await;
-        let wanted = range.map_or(before.size, |range| range.end.min(before.size) - range.start);
         if body.len() as u64 != wanted || mark(&before) != mark(&after) {
             return Err(StoreError::unavailable(asked, "the object changed while it was read", true));
         }
@@ -365,6 +374,16 @@ impl Sftp {
     }
 }
 
+/// Whether leftovers are to be looked for now; of those who ask at once, one is told so.
+fn takes_turn(swept: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut swept = swept.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = swept.is_none_or(|swept| now.duration_since(swept) >= LEFTOVER_AGE);
+    if is_due {
+        *swept = Some(now);
+    }
+    is_due
+}
+
 /// Gives a written file its time, brings it to the disk and says what it is then.
 async fn finish(line: &Line, handle: &str, mtime: Option<Timestamp>) -> Result<Found, Trouble> {
     // The protocol knows seconds from 1970 to 2106.
@@ -391,4 +410,18 @@ fn time_of(found: &Found) -> Timestamp {
 
 fn mark(found: &Found) -> Mark {
     Mark(format!("{}@{}", found.size, found.mtime))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leftovers_are_looked_for_once_a_day() {
+        let (swept, began) = (Mutex::default(), clock::now());
+        let day = LEFTOVER_AGE.as_secs();
+        for (after, is_due) in [(0, true), (1, false), (day - 1, false), (day, true), (day + 1, false), (2 * day, true)] {
+            assert_eq!(takes_turn(&swept, began + Duration::from_secs(after)), is_due, "after {after} s");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::super::error::{Asked, StoreError};
 use super::super::objects::Mark;
 use super::line::Trouble;
-use super::{Held, Sftp, finish, judge, mark, whole};
+use super::{Held, Sftp, finish, judge, mark};
 use crate::tree::Timestamp;
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -45,13 +45,22 @@ impl SftpSending {
         Ok(())
     }
 
-    /// Makes the file appear.
-    pub(in super::super) async fn finish(&self, asked: &Asked) -> Result<Mark, StoreError> {
+    /// Gives the file its time and brings it to the disk; to be called again after an error that may pass.
+    pub(in super::super) async fn settle(&self, asked: &Asked) -> Result<Mark, StoreError> {
         let mut state = self.state.lock().await;
-        let target = self.sftp.path(&asked.key);
         let stored =
             self.with_file(asked, &mut state, 0, async |held, handle| finish(&held.line, handle, Some(self.mtime)).await);
-        let stored = whole(asked, stored.await?, state.written)?;
+        let stored = stored.await?;
+        if stored.size != state.written {
+            return Err(StoreError::unavailable(asked, "the store kept another length than was sent", false));
+        }
+        Ok(mark(&stored))
+    }
+
+    /// Gives the settled file its name. Not again after an error: it may have it by then.
+    pub(in super::super) async fn name(&self, asked: &Asked) -> Result<(), StoreError> {
+        let mut state = self.state.lock().await;
+        let target = self.sftp.path(&asked.key);
         let temporary = state.temporary.clone();
         self.with_file(asked, &mut state, 0, async |held, handle| {
             held.line.close(handle).await?;
@@ -61,7 +70,7 @@ impl SftpSending {
         if let Some((mut held, _)) = state.open.take() {
             held.is_clean = true;
         }
-        Ok(mark(&stored))
+        Ok(())
     }
 
     /// Gives it up: what was there stays.

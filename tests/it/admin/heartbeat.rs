@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 use volume_syncing_controller::runtime::limits;
 use volume_syncing_controller::secret::Secret;
-use volume_syncing_controller::store::heartbeat::Heartbeat;
+use volume_syncing_controller::store::Heartbeat;
 
 /// Sends the news to a URL with a secret in it: what was said of it.
 fn send(address: SocketAddr) -> Result<(), String> {

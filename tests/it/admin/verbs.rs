@@ -37,9 +37,12 @@ fn health_exits_with_0_or_1_and_the_reason() {
     sidecar.fail_twice();
     let words = "sync: failed passes in a row: 2, the newest one: denied";
     assert_eq!(run(&machine, &["health", "--check=sync"]), (1, words.into()), "fixed words: no message, no endpoint, no secret");
+    assert_eq!(run(&machine, &["health", "--check=live"]), (1, words.into()));
+    assert_eq!(run(&machine, &["health", "--check=stall"]).0, 0, "the loop advances");
     sidecar.health.ended(Ended::Complete);
     assert_eq!(run(&machine, &["health", "--check=sync"]).0, 0);
     assert_eq!(run(&machine, &["health", "--check=ready"]).0, 0);
+    assert_eq!(run(&machine, &["health", "--check=live"]), (0, "live: all is well".into()));
     machine.set("VSC_SOCKET", "/nonexistent/control.sock");
     let (code, said) = run(&machine, &["health"]);
     assert_eq!(code, 1);

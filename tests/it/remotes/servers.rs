@@ -102,8 +102,11 @@ impl Server {
         }
     }
 
-    /// A name with what a URL gives a meaning. WsgiDAV reads some of it in the place to move to.
+    /// A name with what a URL gives a meaning, or an FTP server's listing. WsgiDAV reads some of it in the place to move to.
     pub fn odd_name(&self) -> &'static str {
+        if self.is_of("ftp") {
+            return "a b /  type=cdir; ü;#1?&+%41.txt";
+        }
         let of_wsgidav = self.is_of("webdav") && self.remote.iter().any(|(_, value)| value.ends_with("/dav"));
         if of_wsgidav { "a b/ü &+=.txt" } else { "a b/ü #1?&+%41.txt" }
     }

@@ -10,6 +10,7 @@ use volume_syncing_controller::contract::remotes::remote_type;
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::secret::Secret;
 use volume_syncing_controller::store::{Bucket, Create, Fencing, RemoteConfig, ServedConfig, probe};
+use volume_syncing_controller::tree::Timestamp;
 
 fn machine(server: &Sshd) -> Machine {
     let machine = Machine::new(server.remote(), "some/path");
@@ -120,6 +121,45 @@ fn a_server_is_believed_only_by_its_key() {
     assert_eq!(paths(&server.at("files")), kept, "nothing was written");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_is_believed_by_a_certificate_of_its_authority() {
+    let Some(server) = Sshd::start() else { return };
+    let known = |key: &str| std::fs::read_to_string(server.known_hosts(key)).expect("text");
+    let (line, of_stranger) =
+        (format!("@cert-authority {}", known("authority")), format!("@cert-authority {}", known("stranger")));
+    let revoked = format!("{line}@revoked {}", known("authority"));
+    let file = server.text("known_authority");
+    let listed = async |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let mut remote = server.remote();
+        remote.retain(|(name, _)| name != "REMOTE_KNOWN_HOSTS_FILE");
+        remote.push(("REMOTE_KNOWN_HOSTS_FILE".into(), file.clone()));
+        let listed = bucket(remote, "p").list(&Stop::new(), "").await;
+        listed.map(drop).map_err(|error| error.to_string())
+    };
+    let is_refused = |outcome: Result<(), String>, words: &str| {
+        let error = outcome.expect_err(words);
+        assert!(error.contains(words), "{error}");
+    };
+    is_refused(listed(&line).await, "nobody vouches for the server's key");
+    server.certify_host(&["-n", "elsewhere,127.0.0.*"]);
+    listed(&line).await.expect("the host is certified");
+    for text in [known("host"), format!("{of_stranger}{}", known("host"))] {
+        listed(&text).await.expect("whose key is known needs no certificate");
+    }
+    is_refused(listed(&of_stranger).await, "nobody vouches for the authority");
+    is_refused(listed(&revoked).await, "is revoked on line 2");
+    is_refused(listed(&format!("{line}@revoked {}", known("host"))).await, "is revoked on line 2");
+    for (more, words) in [
+        (&["-n", "elsewhere,127.0.1.*"][..], "is for elsewhere, 127.0.1.*"),
+        (&[], "is for no host in particular"),
+        (&["-n", "127.0.0.1", "-V", "20200101:20200102"], "is not valid at this time"),
+    ] {
+        server.certify_host(more);
+        is_refused(listed(&line).await, words);
+    }
+}
+
 #[test]
 fn users_are_let_in_by_key_passphrase_agent_and_no_stranger() {
     let Some(server) = Sshd::start() else { return };
@@ -211,9 +251,26 @@ fn a_push_survives_connections_that_break() {
     assert!(!vault.at("gone").join("long").exists());
 }
 
-fn bucket(server: &Sshd, prefix: &str) -> Bucket {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_breaks_before_a_file_has_its_name_costs_nothing() {
+    let Some(server) = Sshd::start() else { return };
+    let (bucket, stop) = (bucket(server.remote(), "p"), Stop::new());
+    let mtime = Timestamp { seconds: 1_600_000_000, nanos: 0 };
+    let mut upload = bucket.upload("long", mtime, 0).await.expect("begun");
+    for piece in 0..3 {
+        upload.write(&stop, bytes::Bytes::from(noise(piece, 1_000_000))).await.expect("written");
+    }
+    server.hang_up();
+    upload.finish(&stop).await.expect("finished by another connection");
+    let fetched = bucket.fetch(&stop, "long", None).await.expect("an object");
+    assert!(fetched.bytes == [noise(0, 1_000_000), noise(1, 1_000_000), noise(2, 1_000_000)].concat());
+    assert_eq!(fetched.about.mtime, Some(mtime));
+    no_hidden_files(&server);
+}
+
+fn bucket(remote: Vec<(String, String)>, prefix: &str) -> Bucket {
     let kind = remote_type("sftp").expect("a type");
-    let given: BTreeMap<String, String> = server.remote().into_iter().collect();
+    let given: BTreeMap<String, String> = remote.into_iter().collect();
     let options = kind.options.iter().filter_map(|option| {
         let value = given.get(&format!("REMOTE_{}", option.name.to_uppercase()))?;
         Some((option.name, Secret::new(value.clone())))
@@ -224,6 +281,7 @@ fn bucket(server: &Sshd, prefix: &str) -> Bucket {
         prefix: prefix.into(),
         is_absolute: false,
         options: options.collect(),
+        secret_files: None,
         bandwidth: None,
     };
     Bucket::connect(&RemoteConfig::Served(Box::new(config))).expect("a bucket")
@@ -232,7 +290,7 @@ fn bucket(server: &Sshd, prefix: &str) -> Bucket {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_writers_that_create_one_object_at_once_one_wins() {
     let Some(server) = Sshd::start() else { return };
-    let (one, other, stop) = (bucket(&server, "p"), bucket(&server, "p"), Stop::new());
+    let (one, other, stop) = (bucket(server.remote(), "p"), bucket(server.remote(), "p"), Stop::new());
     for round in 0..5 {
         let key = format!("log/{round}");
         let body = |number: u8| bytes::Bytes::from(vec![number; 100_000]);
@@ -254,7 +312,7 @@ async fn of_writers_that_create_one_object_at_once_one_wins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_and_absences_are_those_of_a_bucket() {
     let Some(server) = Sshd::start() else { return };
-    let (bucket, stop) = (bucket(&server, "p"), Stop::new());
+    let (bucket, stop) = (bucket(server.remote(), "p"), Stop::new());
     assert!(bucket.list(&stop, "").await.expect("an empty list").is_empty());
     assert!(bucket.get(&stop, "a/x", None).await.expect_err("absent").is_not_found());
     assert_eq!(bucket.size(&stop, "a/x").await.expect("an answer"), None);
@@ -278,6 +336,11 @@ async fn ranges_and_absences_are_those_of_a_bucket() {
         .expect("a file");
     let names: Vec<String> = bucket.list(&stop, "a").await.expect("a list").into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["empty", "link", "x", "\u{fffd}"]);
+    let huge = std::fs::File::create(server.at("files/p/huge")).expect("a file");
+    huge.set_len(1 << 30).expect("a file that takes no room");
+    assert_eq!(bucket.get(&stop, "huge", Some(1_000_000_000..1_000_000_002)).await.expect("a part"), [0, 0].as_slice());
+    let error = bucket.get(&stop, "huge", None).await.expect_err("more than fits into memory").to_string();
+    assert!(error.contains("the answer is longer than"), "{error}");
     bucket.delete(&stop, "a/x").await.expect("deleted");
     assert_eq!(bucket.size(&stop, "a/x").await.expect("an answer"), None);
 }

@@ -18,6 +18,7 @@ pub struct Sshd {
     home: tempfile::TempDir,
     port: u16,
     children: Arc<Mutex<Vec<Child>>>,
+    clients: Arc<Mutex<Vec<TcpStream>>>,
     limits: Arc<Mutex<VecDeque<u64>>>,
 }
 
@@ -52,13 +53,15 @@ impl Sshd {
         std::fs::write(home.path().join("config"), config).expect("written");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let server = Sshd { home, port, children: Arc::default(), limits: Arc::default() };
+        let server = Sshd { home, port, children: Arc::default(), clients: Arc::default(), limits: Arc::default() };
         let mut command = Command::new(program);
         command.arg("-i").arg("-f").arg(server.at("config"));
         let (children, limits) = (Arc::clone(&server.children), Arc::clone(&server.limits));
+        let clients = Arc::clone(&server.clients);
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let limit = limits.lock().expect("no panic").pop_front();
+                clients.lock().expect("no panic").push(socket.try_clone().expect("a copy"));
                 children.lock().expect("no panic").push(serve(&mut command, socket, limit.unwrap_or(u64::MAX)));
             }
         });
@@ -68,6 +71,17 @@ impl Sshd {
     /// Signs a key as that of the user; the certificate lies beside it.
     pub fn certify(&self, name: &str, user: &str) {
         keygen(&["-q", "-s", &self.text("authority"), "-I", "made up", "-n", user, &self.text(&format!("{name}.pub"))]);
+    }
+
+    /// Lets the next connections see a certificate of the host's key, made by the authority.
+    pub fn certify_host(&self, more: &[&str]) {
+        let key = self.text("host.pub");
+        keygen(&[&["-q", "-h", "-s", &self.text("authority"), "-I", "made up"], more, &[&key]].concat());
+        let line = format!("HostCertificate {}\n", self.text("host-cert.pub"));
+        let config = std::fs::read_to_string(self.at("config")).expect("text");
+        if !config.contains(&line) {
+            std::fs::write(self.at("config"), config + &line).expect("written");
+        }
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -101,6 +115,13 @@ impl Sshd {
         let path = self.at(&format!("known_{key}"));
         std::fs::write(&path, format!("[127.0.0.1]:{} {public}", self.port)).expect("written");
         path.to_str().expect("text").to_string()
+    }
+
+    /// Ends all connections that there are.
+    pub fn hang_up(&self) {
+        for client in self.clients.lock().expect("no panic").drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+        }
     }
 
     /// The next connections end after so many bytes from the client.

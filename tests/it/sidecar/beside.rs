@@ -1,7 +1,7 @@
 //! Other processes beside a sidecar: a push by hand, probes, and a sidecar that stands still.
 
 use super::stores;
-use crate::machine::{assert_same, told, until};
+use crate::machine::{Machine, assert_same, told, until};
 use crate::s3::{Fault, S3};
 use rustix::process::Signal;
 use std::process::Stdio;
@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_push_by_hand_is_made_by_the_sidecar_also_twice_at_once() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--schedule", "@every 1h"]);
-    running.has_pushed(1);
+    let (s3, machine, _running) = super::begun(&["--schedule", "@every 1h"]);
     machine.write("by/hand", "1");
     let args = ["sync-to-remote", "-s", "volume", "-d", machine.path];
     s3.faults(|seen| if stores(seen) { Fault::Stall(Duration::from_millis(300)) } else { Fault::None });
@@ -26,18 +23,37 @@ fn a_push_by_hand_is_made_by_the_sidecar_also_twice_at_once() {
     s3.heal();
     assert_eq!(machine.restore("seen", &[]).0, 0);
     assert_same(&machine, "seen");
-    for flag in ["-f", "--allow-deletes=0123456789abcdef"] {
-        let (code, said) = told(&machine.run(&[&args[..], &[flag]].concat()));
-        assert!(code == 2 && said.contains("would have no effect"), "a flag that the sidecar was not given: {code}: {said}");
+    let (code, said) = told(&machine.run(&[&args[..], &["-f"]].concat()));
+    assert!(code == 2 && said.contains("would have no effect"), "a flag that the sidecar was not given: {code}: {said}");
+}
+
+#[test]
+fn deletions_that_a_sidecar_holds_are_released_beside_it() {
+    let s3 = S3::start();
+    for machine in [super::machine(&s3), Machine::local().without_key()] {
+        machine.write("stays", "1");
+        (0..80).for_each(|number| machine.write(&format!("many/{number}"), "1"));
+        let running = machine.sidecar(&["--schedule", "@every 1h", "--no-delete=false"]);
+        running.has_pushed(1);
+        std::fs::remove_dir_all(machine.at("volume/many")).expect("removed");
+        let args = ["sync-to-remote", "-s", "volume", "-d", machine.path];
+        let (code, said) = told(&machine.run(&args));
+        assert_eq!(code, 3, "{said}");
+        let hash =
+            said.split("--allow-deletes").nth(1).unwrap_or_else(|| panic!("no approval: {said}")).trim_start_matches([' ', '=']);
+        let hash = &hash[..16];
+        let (code, said) = told(&machine.run(&[&args[..], &["--allow-deletes=0123456789abcdef"]].concat()));
+        assert_eq!(code, 3, "another plan's: {said}");
+        let (code, said) = told(&machine.run(&[&args[..], &["--allow-deletes", hash]].concat()));
+        assert_eq!(code, 0, "{said}: {}", running.said());
+        assert_eq!(machine.restore("seen", &[]).0, 0);
+        assert!(!machine.at("seen/many").exists(), "they are gone at the remote: {}", running.said());
     }
 }
 
 #[test]
 fn whoever_asked_is_told_that_the_sidecar_died() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--schedule", "@every 1h"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--schedule", "@every 1h"]);
     machine.write("by/hand", "1");
     let reached = Arc::new(AtomicBool::new(false));
     let reaching = Arc::clone(&reached);
@@ -60,10 +76,7 @@ fn whoever_asked_is_told_that_the_sidecar_died() {
 
 #[test]
 fn a_sidecar_that_stands_still_is_unwell() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify"]);
-    running.has_pushed(1);
+    let (_s3, machine, mut running) = super::begun(&["--fsnotify"]);
     assert!(machine.health("stall").0);
     running.signal(Signal::STOP);
     let began = Instant::now();

@@ -35,10 +35,7 @@ fn the_last_word_of_the_application_arrives_and_the_next_writer_waits_for_nothin
 
 #[test]
 fn an_idle_sidecar_ends_at_once_and_so_does_one_in_its_first_pass() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify"]);
-    running.has_pushed(1);
+    let (_s3, _machine, mut running) = super::begun(&["--fsnotify"]);
     let began = Instant::now();
     assert_eq!(running.terminate().0, 0);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -57,10 +54,7 @@ fn an_idle_sidecar_ends_at_once_and_so_does_one_in_its_first_pass() {
 
 #[test]
 fn what_does_not_fit_into_the_grace_leaves_the_state_before_and_is_counted() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify", "--grace=4s"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify", "--grace=4s"]);
     let before = picture(&machine.at("volume"));
     slow_packs(&s3, Duration::from_secs(60));
     machine.write("large", noise(1, 20 << 20));
@@ -87,10 +81,7 @@ fn what_does_not_fit_into_the_grace_leaves_the_state_before_and_is_counted() {
 
 #[test]
 fn a_second_signal_hastens() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify", "--grace=60s"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify", "--grace=60s"]);
     slow_packs(&s3, Duration::from_secs(60));
     machine.write("large", noise(1, 20 << 20));
     running.signal(Signal::TERM);
@@ -102,10 +93,7 @@ fn a_second_signal_hastens() {
 
 #[test]
 fn the_grace_counts_from_the_announcement() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify", "--grace=8s"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify", "--grace=8s"]);
     slow_packs(&s3, Duration::from_secs(60));
     machine.write("large", noise(1, 20 << 20));
     let announced = Instant::now();
@@ -146,10 +134,7 @@ fn a_hook_that_waits_returns_when_it_is_quiet_or_the_time_is_over() {
 
 #[test]
 fn the_last_pass_tries_again_until_its_deadline() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify", "--grace=20s"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify", "--grace=20s"]);
     let began = Instant::now();
     s3.faults(move |_| if began.elapsed() < Duration::from_secs(2) { Fault::Status(403, "AccessDenied") } else { Fault::None });
     machine.write("last", "words");

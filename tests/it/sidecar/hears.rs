@@ -2,7 +2,6 @@
 
 use crate::machine::{Machine, Running, assert_same, noise, until};
 use crate::passes::disturb;
-use crate::s3::S3;
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,10 +13,7 @@ const PASS: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_change_is_stored_soon_after_it_was_made() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--fsnotify", "--debounce=100ms"]);
-    running.has_pushed(1);
+    let (s3, machine, running) = super::begun(&["--fsnotify", "--debounce=100ms"]);
     for round in 0..5 {
         let before = super::commits(&s3);
         machine.write("dir/file", format!("round {round}"));
@@ -71,7 +67,7 @@ fn each_kind_of_change_converges() {
 
 #[test]
 fn more_changes_than_the_kernel_keeps_are_all_found() {
-    const FILES: u32 = 20_000;
+    const FILES: u32 = 50_000;
     let kept = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("a number");
     assert!(kept.trim().parse::<u32>().expect("a number") < FILES * 3, "making a file is three events");
     let machine = Machine::local_in_memory();

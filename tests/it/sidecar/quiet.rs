@@ -1,27 +1,25 @@
 //! What a sidecar costs while nothing happens, and while little does.
 
-use crate::machine::{Machine, until};
-use crate::s3::{S3, Verb};
+use crate::machine::{Machine, Running, until};
+use crate::s3::{S3, Seen, Verb};
 use std::time::{Duration, Instant};
 
-fn rest(time: Duration) {
-    let began = Instant::now();
+/// How often a sidecar that has nothing to do looks at everything in that time, and what it asks of the store.
+fn looks_while_idle(running: &Running, s3: &S3, time: Duration) -> (f64, Vec<Seen>) {
+    let looks = || running.metric("vsc_syncs_total{direction=\"to_remote\",result=\"noop\"}");
+    until("everything was looked at again", || looks() >= 1.0);
+    s3.forget_requests();
+    let (before, began) = (looks(), Instant::now());
     until("some time has passed", || began.elapsed() > time);
+    (looks() - before, s3.requests())
 }
 
 #[test]
 fn an_idle_sidecar_asks_nothing_of_the_remote() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--fsnotify", "--reconcile=1s"]);
-    running.has_pushed(1);
-    let passes = || running.metric("vsc_syncs_total{direction=\"to_remote\",result=\"noop\"}");
-    until("everything was looked at again", || passes() >= 1.0);
-    s3.forget_requests();
-    let before = passes();
-    rest(Duration::from_secs(4));
-    assert!(passes() >= before + 2.0, "everything was looked at meanwhile");
-    assert_eq!(s3.requests().len(), 0, "{:?}", s3.requests());
+    let (s3, _machine, running) = super::begun(&["--fsnotify", "--reconcile=1s"]);
+    let (looks, requests) = looks_while_idle(&running, &s3, Duration::from_secs(4));
+    assert!(looks >= 2.0, "everything was looked at meanwhile");
+    assert_eq!(requests.len(), 0, "{requests:?}");
 }
 
 #[test]
@@ -30,14 +28,9 @@ fn without_encryption_each_look_at_everything_is_a_listing() {
     let machine = super::machine(&s3).without_key();
     let running = machine.sidecar(&["--fsnotify", "--reconcile=1s"]);
     running.has_pushed(1);
-    let passes = || running.metric("vsc_syncs_total{direction=\"to_remote\",result=\"noop\"}");
-    until("everything was looked at again", || passes() >= 1.0);
-    s3.forget_requests();
-    let before = passes();
-    rest(Duration::from_secs(3));
-    let (requests, passes) = (s3.requests(), passes() - before);
+    let (looks, requests) = looks_while_idle(&running, &s3, Duration::from_secs(3));
     let writes = requests.iter().filter(|seen| matches!(seen.verb, Verb::Put | Verb::Delete)).count();
-    assert!(writes == 0 && passes >= 1.0 && requests.len() as f64 <= 4.0 * (passes + 1.0), "{passes} passes: {requests:?}");
+    assert!(writes == 0 && looks >= 1.0 && requests.len() as f64 <= 4.0 * (looks + 1.0), "{looks} looks: {requests:?}");
 }
 
 #[test]

@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_remote_that_was_away_is_caught_up_with_unattended() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let mut running = machine.sidecar(&["--fsnotify"]);
-    running.has_pushed(1);
+    let (s3, machine, mut running) = super::begun(&["--fsnotify"]);
     let began = Instant::now();
     s3.faults(move |seen| match (began.elapsed() < Duration::from_secs(3), seen.ordinal % 2) {
         (true, 0) => Fault::Status(503, "SlowDown"),
@@ -28,10 +25,7 @@ fn a_remote_that_was_away_is_caught_up_with_unattended() {
 
 #[test]
 fn failed_passes_in_a_row_are_unwell_until_one_is_complete() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--fsnotify", "--health-failures=2"]);
-    running.has_pushed(1);
+    let (s3, machine, running) = super::begun(&["--fsnotify", "--health-failures=2"]);
     s3.faults(|_| Fault::Status(403, "AccessDenied"));
     machine.write("file", "not let in");
     running.says("a pass failed", 1);

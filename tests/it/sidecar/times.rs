@@ -38,10 +38,7 @@ fn a_schedule_stands_beside_the_watch() {
 
 #[test]
 fn ticks_during_a_pass_become_one_pass_and_the_rest_is_said() {
-    let s3 = S3::start();
-    let machine = super::machine(&s3);
-    let running = machine.sidecar(&["--schedule", "@every 1s"]);
-    running.has_pushed(1);
+    let (s3, machine, running) = super::begun(&["--schedule", "@every 1s"]);
     s3.faults(|seen| if super::stores(seen) { Fault::Stall(Duration::from_millis(2500)) } else { Fault::None });
     machine.write("file", "slow");
     running.says("a scheduled pass is left out: another waits already", 1);

@@ -4,11 +4,15 @@
 //! Paths are relative to the folder in which a log-in ends, as in rclone. An object is sent under a hidden name and then
 //! renamed: a crash before that leaves a hidden file that no list shows; after it, the object.
 
+mod judge;
+
+use self::judge::{is_unknown_command, judge};
 use super::bandwidth::Shaper;
 use super::client::Trust;
 use super::config::{ServedConfig, check_prefix, join};
 use super::error::{Asked, StoreError};
-use super::http::within;
+use super::followed::Followed;
+use super::http::{check_length, within};
 use super::local::TEMPORARY;
 use super::objects::{About, Fetched, Mark, Object};
 use super::{Listed, Patience};
@@ -38,20 +42,37 @@ pub(super) struct Ftp {
 
 struct Shared {
     config: ServedConfig,
-    tls: Option<TlsConnector>,
+    /// What log-ins are made with.
+    tls: Followed<Option<TlsConnector>>,
     patience: Patience,
     shaper: Shaper,
     slots: Semaphore,
     idle: Mutex<Vec<AsyncRustlsFtpStream>>,
 }
 
-/// A connection in use; it is kept for the next only when an operation ended well.
-struct Line<'a> {
+/// A connection in use.
+struct Connection<'a> {
     ftp: AsyncRustlsFtpStream,
     _slot: SemaphorePermit<'a>,
 }
 
+/// What becomes of a connection after its operation, unless it is over anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoesOn,
+    IsGivenUp,
+}
+
+/// One line of a listing.
+#[derive(Debug)]
+enum Line {
+    Child(Found),
+    /// The folder itself, the one above it, or a total.
+    NoChild,
+}
+
 /// What a listing says of a name.
+#[derive(Debug)]
 struct Found {
     name: String,
     size: u64,
@@ -63,7 +84,7 @@ impl Ftp {
     /// Makes no request.
     pub(super) fn open(config: &ServedConfig, patience: Patience) -> Result<Ftp, StoreError> {
         check_prefix(&config.prefix)?;
-        let tls = (config.flag("explicit_tls") || config.flag("tls")).then(|| tls(config)).transpose()?;
+        let tls = Followed::open(config, tls)?;
         let slots = Semaphore::new(CONNECTIONS);
         let shaper = Shaper::new(config.bandwidth.clone());
         Ok(Ftp { shared: Arc::new(Shared { config: config.clone(), tls, patience, shaper, slots, idle: Mutex::default() }) })
@@ -79,7 +100,7 @@ impl Ftp {
         join(&self.shared.config.prefix, key)
     }
 
-    async fn line(&self, asked: &Asked) -> Result<Line<'_>, StoreError> {
+    async fn connection(&self, asked: &Asked) -> Result<Connection<'_>, StoreError> {
         let closed = |_| StoreError::unavailable(asked, "the connections are closed", false);
         let slot = self.shared.slots.acquire().await.map_err(closed)?;
         let idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -91,14 +112,15 @@ impl Ftp {
                 made.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?
             }
         };
-        Ok(Line { ftp, _slot: slot })
+        Ok(Connection { ftp, _slot: slot })
     }
 
     async fn connect(&self) -> Result<AsyncRustlsFtpStream, FtpError> {
-        let config = &self.shared.config;
-        let address = address(config);
+        // Whoever is logged in stays so; the next log-in is with what the files hold then.
+        let (config, tls) = self.shared.tls.current();
+        let address = address(&config);
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-        let connector = self.shared.tls.clone().map(AsyncRustlsConnector::from);
+        let connector = tls.map(AsyncRustlsConnector::from);
         let from_the_first_byte = config.flag("tls");
         let mut ftp = match connector {
             Some(tls) if from_the_first_byte => AsyncRustlsFtpStream::connect_secure_implicit(&address, tls, host).await?,
@@ -120,27 +142,47 @@ impl Ftp {
         Ok(ftp)
     }
 
-    /// Runs one operation on a connection, and keeps the connection when the operation did not fail.
+    /// Runs one operation on a connection, which goes on after it.
     async fn run<T>(
         &self,
         asked: &Asked,
         bytes: u64,
         work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> Result<T, FtpError>,
     ) -> Result<T, StoreError> {
-        let mut line = self.line(asked).await?;
+        self.run_then(asked, bytes, async |ftp| (work(ftp).await, After::GoesOn)).await
+    }
+
+    async fn run_then<T>(
+        &self,
+        asked: &Asked,
+        bytes: u64,
+        work: impl AsyncFnOnce(&mut AsyncRustlsFtpStream) -> (Result<T, FtpError>, After),
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection(asked).await?;
         let longest = self.shared.patience.for_upload(bytes);
-        let Some(outcome) = within(longest, work(&mut line.ftp)).await else {
-            return Err(StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true));
+        let outcome = within(longest, work(&mut connection.ftp)).await;
+        let is_over = match &outcome {
+            Some((Ok(_), _)) => false,
+            // After a refusal the connection goes on; 421 says that the server ends it.
+            Some((Err(FtpError::UnexpectedResponse(answer)), _)) => answer.status == Status::NotAvailable,
+            _ => true,
         };
-        // After a refusal the connection goes on; after anything else nobody knows.
-        if matches!(&outcome, Ok(_) | Err(FtpError::UnexpectedResponse(_))) {
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_over {
+            // Whatever ended this connection has most likely ended those too that wait for longer.
+            idle.clear();
+        } else if matches!(outcome, Some((_, After::GoesOn))) {
+            idle.push(connection.ftp);
         }
-        outcome.map_err(|error| self.judged(asked, &error))
+        drop(idle);
+        let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
+        let (done, _) = outcome.ok_or_else(late)?;
+        done.map_err(|error| self.judged(asked, &error))
     }
 
     fn judged(&self, asked: &Asked, error: &FtpError) -> StoreError {
-        let password = self.shared.config.options.get("pass").filter(|password| password.expose().len() > 3);
+        let config = self.shared.tls.config();
+        let password = config.options.get("pass").filter(|password| password.expose().len() > 3);
         judge(asked, error).without(&password.into_iter().collect::<Vec<_>>())
     }
 
@@ -199,7 +241,10 @@ impl Ftp {
         let path = self.path(&asked.key);
         let told = self.run(asked, 0, async |ftp| ftp.mlst(Some(&path)).await).await;
         let found = match told {
-            Ok(line) => ListParser::parse_mlst(line.trim()).ok().map(|file| found(&file)),
+            Ok(line) => {
+                let facts = line.split(' ').next().and_then(facts_of);
+                Some(facts.ok_or_else(|| StoreError::unavailable(asked, "the answer cannot be read", true))?)
+            }
             // Absent, forbidden, or a command that the server does not know.
             Err(StoreError::Denied { .. } | StoreError::NotSupported { .. }) => self.look(asked).await?,
             Err(error) => return Err(error),
@@ -226,20 +271,20 @@ impl Ftp {
             return Err(StoreError::Outside(Box::new(asked.clone())));
         }
         let wanted = range.end.min(length) - range.start;
+        check_length(asked, wanted)?;
         let path = self.path(&asked.key);
-        let mut line = self.line(asked).await?;
-        let longest = self.shared.patience.for_upload(wanted);
         let to_end = range.end >= length;
-        let outcome = within(longest, retrieve(&mut line.ftp, &path, range.start, wanted, to_end)).await;
-        let late = || StoreError::unavailable(asked, format!("no whole answer within {} s", longest.as_secs()), true);
-        let body = outcome.ok_or_else(late)?.map_err(|error| self.judged(asked, &error))?;
+        let retrieved = self.run_then(asked, wanted, async |ftp| {
+            let retrieved = retrieve(ftp, &path, range.start, wanted, to_end).await;
+            // Before the end the server still sends, and after a refusal it may begin the next transfer where this one was to
+            // begin: such a connection is given up.
+            let goes_on = to_end && (retrieved.is_ok() || range.start == 0);
+            (retrieved, if goes_on { After::GoesOn } else { After::IsGivenUp })
+        });
+        let body = retrieved.await?;
         self.shared.shaper.down(body.len()).await;
         if body.len() as u64 != wanted {
             return Err(StoreError::unavailable(asked, format!("the answer broke off after {} bytes", body.len()), true));
-        }
-        if to_end {
-            // Otherwise the server still sends: that connection is given up.
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(line.ftp);
         }
         Ok(Bytes::from(body))
     }
@@ -309,28 +354,29 @@ fn address(config: &ServedConfig) -> String {
     if has_port { host.to_owned() } else { format!("{host}:{}", config.get("port").unwrap_or("21")) }
 }
 
-fn tls(config: &ServedConfig) -> Result<TlsConnector, StoreError> {
+fn tls(config: &ServedConfig) -> Result<Option<TlsConnector>, StoreError> {
+    if !(config.flag("explicit_tls") || config.flag("tls")) {
+        return Ok(None);
+    }
     let trust = Trust::of_served(config)?;
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(trust.certificates()?);
     let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(Some(TlsConnector::from(Arc::new(config))))
 }
 
 /// A folder's children, without the folder itself and what is under way.
 async fn list(ftp: &mut AsyncRustlsFtpStream, folder: &str) -> Result<Vec<Found>, FtpError> {
     let path = Some(folder).filter(|folder| !folder.is_empty());
-    let (lines, parse): (_, fn(&str) -> Option<File>) = match ftp.mlsd(path).await {
-        Ok(lines) => (lines, |line| ListParser::parse_mlsd(line).ok()),
-        Err(FtpError::UnexpectedResponse(answer)) if is_unknown_command(answer.status) => {
-            (ftp.list(path).await?, |line| ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok())
-        }
+    let (lines, parse): (_, fn(&str) -> Option<Line>) = match ftp.mlsd(path).await {
+        Ok(lines) => (lines, machine_line),
+        Err(FtpError::UnexpectedResponse(answer)) if is_unknown_command(answer.status) => (ftp.list(path).await?, human_line),
         Err(error) => return Err(error),
     };
     let mut all = Vec::new();
-    for line in lines.iter().filter(|line| !is_no_child(line)) {
+    for line in &lines {
         // A name that is not understood must not be missing from the listing without a word.
-        let found = found(&parse(line).ok_or(FtpError::BadResponse)?);
+        let Line::Child(found) = parse(line).ok_or(FtpError::BadResponse)? else { continue };
         if !found.name.starts_with(TEMPORARY) && !matches!(found.name.as_str(), "." | "..") {
             all.push(found);
         }
@@ -338,9 +384,28 @@ async fn list(ftp: &mut AsyncRustlsFtpStream, folder: &str) -> Result<Vec<Found>
     Ok(all)
 }
 
-fn is_no_child(line: &str) -> bool {
-    let lower = line.to_ascii_lowercase();
-    lower.trim().is_empty() || lower.starts_with("total ") || lower.contains("type=cdir;") || lower.contains("type=pdir;")
+/// A line for programs: facts, a space, and the name with whatever is in it.
+fn machine_line(line: &str) -> Option<Line> {
+    let (facts, name) = line.split_once(' ').filter(|(_, name)| !name.is_empty())?;
+    let is = |fact: &str, other: &str| fact.eq_ignore_ascii_case(other);
+    if facts.split(';').any(|fact| is(fact, "type=cdir") || is(fact, "type=pdir")) {
+        return Some(Line::NoChild);
+    }
+    Some(Line::Child(Found { name: name.to_owned(), ..facts_of(facts)? }))
+}
+
+/// The library would look for facts in the name too, so it is not shown any.
+fn facts_of(facts: &str) -> Option<Found> {
+    ListParser::parse_mlsd(facts).ok().map(|file| found(&file))
+}
+
+/// A line for people, as Unix or DOS writes it.
+fn human_line(line: &str) -> Option<Line> {
+    if line.trim().is_empty() || line.to_ascii_lowercase().starts_with("total ") {
+        return Some(Line::NoChild);
+    }
+    let file = ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok()?;
+    Some(Line::Child(found(&file)))
 }
 
 fn found(file: &File) -> Found {
@@ -410,47 +475,5 @@ fn is_refusal(error: &FtpError) -> bool {
     matches!(answer.status, Status::FileUnavailable | Status::BadFilename | Status::Unknown)
 }
 
-fn is_unknown_command(status: Status) -> bool {
-    matches!(status, Status::BadCommand | Status::NotImplemented | Status::NotImplementedParameter)
-}
-
-fn judge(asked: &Asked, error: &FtpError) -> StoreError {
-    let boxed = Box::new(asked.clone());
-    let reach = "check host, port and the network, and that the server is up";
-    let answer = match error {
-        FtpError::UnexpectedResponse(answer) => answer,
-        FtpError::ConnectionError(lost) => return StoreError::unavailable(asked, lost.to_string(), true).hinted(reach),
-        FtpError::SecureError(lost) => {
-            let hint =
-                "check that the server offers TLS that way (explicit_tls, tls); give a private certificate authority by file";
-            return StoreError::unavailable(asked, lost.clone(), false).hinted(hint);
-        }
-        _ => return StoreError::unavailable(asked, "the answer cannot be read", true).hinted(reach),
-    };
-    let words: String = String::from_utf8_lossy(&answer.body).chars().filter(|letter| !letter.is_control()).take(200).collect();
-    let text = format!("the server answered {words}");
-    match answer.status {
-        Status::NotAvailable
-        | Status::CannotOpenDataConnection
-        | Status::TransferAborted
-        | Status::RequestFileActionIgnored
-        | Status::ActionAborted => {
-            StoreError::unavailable(asked, text, true).of_busy(true).hinted("the server asks for patience: try again later")
-        }
-        Status::RequestedActionNotTaken | Status::ExceededStorage => {
-            StoreError::unavailable(asked, text, false).hinted("make room at the server, or raise the quota")
-        }
-        status if is_unknown_command(status) => StoreError::NotSupported { asked: boxed, answer: text },
-        Status::NotLoggedIn
-        | Status::InvalidCredentials
-        | Status::StoringNeedAccount
-        // Some servers say so of a path that does not exist.
-        | Status::BadArguments
-        | Status::FileUnavailable
-        | Status::BadFilename => {
-            let hint = "check user and password, and what the user may do there";
-            StoreError::Denied { asked: boxed, answer: text, hint: hint.into() }
-        }
-        _ => StoreError::usage(format!("{asked}: {text}"), "the server refused the request itself: check the remote's options"),
-    }
-}
+#[cfg(test)]
+mod tests;
