@@ -9,6 +9,11 @@
 #   tests/tools.sh aws       the AWS CLI of that Python
 #   tests/tools.sh sshd      $SSHD, or where systems keep it: the server of OpenSSH
 #   tests/tools.sh toxiproxy the same as minio for toxiproxy: $TOXIPROXY, PATH, Go or a container image
+#   tests/tools.sh helm      $HELM, or built with Go in the version that is pinned here; likewise
+#   tests/tools.sh helm-unittest ($HELM_UNITTEST) and helm-docs ($HELM_DOCS)
+#   tests/tools.sh promtool  $PROMTOOL, or on PATH, or out of Debian's package of Prometheus: it cannot be built from its module alone
+#   tests/tools.sh chart-python a Python with Kubernetes' schemas and a reader of PromQL, for tests/chart
+#   tests/tools.sh chart-crds a folder with the CRDs of the Prometheus operator and cert-manager, out of their Go modules
 # What is fetched is kept outside the checkout and used again.
 set -euo pipefail
 
@@ -56,6 +61,82 @@ built() {
     fi
     "$cache/$program" "$runs" &>/dev/null || fail "$cache/$program does not run: remove it and try again"
     echo "$cache/$program"
+}
+
+# pinned VARIABLE MODULE VERSION PACKAGE [REPLACE]: what the variable names, else the program built from that version of its module. What
+# a chart's test says about a chart depends on the version, so that PATH is not looked at.
+pinned() {
+    local variable=$1 module=$2 version=$3 package=$4 replace=${5:-} program path
+    program=${package##*/}
+    if [ -n "${!variable:-}" ]; then
+        given "$variable" "$program"
+        return
+    fi
+    path=$cache/$program-$version
+    if [ ! -x "$path" ]; then
+        command -v go >/dev/null || fail "$program is needed: set $variable=/path/to/it, or install Go so that it can be built"
+        local part=$path.part
+        rm -rf "$part"
+        mkdir -p "$part"
+        say "building $program $version with Go into $cache (once, up to several minutes)"
+        # A module of our own, because `go install` refuses those that replace one of theirs.
+        printf 'module tool\n\ngo 1.26\n\nrequire %s %s\n%s\n' "$module" "$version" "${replace:+replace $replace}" >"$part/go.mod"
+        (cd "$part" && GOFLAGS=-mod=mod go build -trimpath -o program "$module/$package") >&2
+        mv "$part/program" "$path"
+        rm -rf "$part"
+    fi
+    echo "$path"
+}
+
+chart_python() {
+    # Whose versions these are, the folder says: another pin is another folder.
+    local validate=1.37.0 promql=0.12.0 venv
+    venv=$cache/chart-python-$validate-$promql
+    if ! "$venv/bin/python" -c 'import kubernetes_validate, promql_parser' 2>/dev/null; then
+        command -v python3 >/dev/null || fail "python3 is needed"
+        say "making a Python environment in $venv (once)"
+        rm -rf "$venv"
+        mkdir -p "$cache"
+        python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
+        "$venv/bin/python" -m pip install --quiet "kubernetes-validate==$validate" "promql-parser==$promql" >&2 ||
+            fail "pip could not install kubernetes-validate and promql-parser"
+    fi
+    echo "$venv/bin/python"
+}
+
+chart_crds() {
+    local prometheus=v0.85.0 cert_manager=v1.21.2 folder
+    folder=$cache/chart-crds-$prometheus-$cert_manager
+    if [ ! -d "$folder" ]; then
+        command -v go >/dev/null || fail "the CRDs of other operators are needed: install Go, with which they are fetched"
+        say "fetching the CRDs of the Prometheus operator and cert-manager into $folder (once)"
+        rm -rf "$folder.part"
+        mkdir -p "$folder.part"
+        cp "$(module_folder github.com/prometheus-operator/prometheus-operator "$prometheus")"/example/prometheus-operator-crd/*_{podmonitors,servicemonitors,prometheusrules}.yaml \
+            "$(module_folder github.com/cert-manager/cert-manager "$cert_manager")"/deploy/crds/cert-manager.io_{certificates,issuers}.yaml "$folder.part"
+        mv "$folder.part" "$folder"
+    fi
+    echo "$folder"
+}
+
+promtool() {
+    local program=$cache/promtool part=$cache/promtool.part
+    if given PROMTOOL promtool; then return; fi
+    if [ ! -x "$program" ]; then
+        command -v apt-get >/dev/null || fail "promtool is needed: put it on PATH, or set PROMTOOL=/path/to/it"
+        say "taking promtool out of Debian's package into $cache (once)"
+        rm -rf "$part"
+        mkdir -p "$part"
+        # Into a folder, and not installed: the package would start a server. A fresh machine has no lists of packages.
+        (cd "$part" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; } && dpkg -x prometheus_*.deb .) >&2
+        mv "$part/usr/bin/promtool" "$program"
+        rm -rf "$part"
+    fi
+    echo "$program"
+}
+
+module_folder() {
+    (cd / && go mod download -json "$1@$2") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'
 }
 
 mc() {
@@ -125,5 +206,14 @@ case "${1:-}" in
     python) python ;;
     aws) aws ;;
     sshd) sshd ;;
-    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy" ;;
+    helm) pinned HELM helm.sh/helm/v3 v3.22.0 cmd/helm ;;
+    helm-docs) pinned HELM_DOCS github.com/norwoodj/helm-docs v1.14.2 cmd/helm-docs ;;
+    helm-unittest)
+        pinned HELM_UNITTEST github.com/helm-unittest/helm-unittest v1.1.2 cmd/helm-unittest \
+            'github.com/vmware-labs/yaml-jsonpath v0.3.2 => github.com/helm-unittest/yaml-jsonpath v0.4.0'
+        ;;
+    chart-python) chart_python ;;
+    promtool) promtool ;;
+    chart-crds) chart_crds ;;
+    *) fail "usage: tests/tools.sh minio|rclone|mc|fake-gcs|azurite|python|aws|sshd|toxiproxy|helm|helm-docs|helm-unittest|promtool|chart-python|chart-crds" ;;
 esac

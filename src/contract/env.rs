@@ -39,6 +39,8 @@ pub const HOOK_TIMEOUT: &str = "HOOK_TIMEOUT";
 pub const VSC_TERMINATION_GRACE_SECONDS: &str = "VSC_TERMINATION_GRACE_SECONDS";
 /// Where probes and Prometheus are answered.
 pub const VSC_HEALTH_ADDR: &str = "VSC_HEALTH_ADDR";
+/// The Pod's name, as the kubelet tells it.
+pub const POD_NAME: &str = "POD_NAME";
 /// The PodFilesystemSync to which the Pod belongs.
 pub const VSC_SYNC: &str = "VSC_SYNC";
 /// Where the controller listens for reports.

@@ -75,16 +75,13 @@ fn cron(text: &str) -> Result<Rule, ScheduleError> {
     }
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).sloppy_ranges(true).build();
     let cron = parser.parse(fields).map_err(|error| ScheduleError::Expression(format!("'{fields}': {error}")))?;
-    let rule = Rule::Cron(Box::new(cron), zone);
-    next(&rule, Timestamp::UNIX_EPOCH).map(|_| rule).ok_or(ScheduleError::Never)
+    next(&cron, &zone, Timestamp::UNIX_EPOCH).ok_or(ScheduleError::Never)?;
+    Ok(Rule::Cron(Box::new(cron), zone))
 }
 
 /// The first time after `after`, in milliseconds since 1970.
-fn next(rule: &Rule, after: Timestamp) -> Option<u64> {
-    let found = match rule {
-        Rule::Every(interval) => after.checked_add(*interval).ok()?,
-        Rule::Cron(cron, zone) => cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok()?.timestamp(),
-    };
+fn next(cron: &Cron, zone: &TimeZone, after: Timestamp) -> Option<u64> {
+    let found = cron.find_next_occurrence(&after.to_zoned(zone.clone()), false).ok()?.timestamp();
     u64::try_from(found.as_millisecond()).ok()
 }
 
@@ -97,12 +94,13 @@ impl fmt::Debug for Schedule {
 impl Schedule {
     /// How long from `now_ms` (since 1970, by the wall clock) to the next tick.
     pub fn wait(&self, now_ms: u64) -> Duration {
-        if let Rule::Every(interval) = self.rule {
-            return interval;
-        }
+        let (cron, zone) = match &self.rule {
+            Rule::Every(interval) => return *interval,
+            Rule::Cron(cron, zone) => (cron, zone),
+        };
         let now = i64::try_from(now_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
         // A schedule without a next time was refused when it was read; the end of the calendar is far.
-        let at = next(&self.rule, now).unwrap_or(u64::MAX);
+        let at = next(cron, zone, now).unwrap_or(u64::MAX);
         Duration::from_millis(at.saturating_sub(now_ms))
     }
 

@@ -7,6 +7,7 @@
 pub mod caches;
 pub mod crd;
 pub mod events;
+pub mod inject;
 pub mod lease;
 mod overlap;
 pub mod pods;
@@ -14,6 +15,7 @@ pub mod progress;
 pub mod reconcile;
 mod secrets;
 mod status;
+pub mod template;
 mod verdict;
 
 use crate::runtime::{clock, limits};

@@ -3,6 +3,7 @@
 
 use super::PushError;
 use super::batch::Captured;
+use super::capture::next_known;
 use super::pipeline::{Outbox, PackIdentity};
 use super::spool::ChangeReader;
 use crate::disk::StateFile;
@@ -187,13 +188,6 @@ impl Assembly {
             }
         }
         work.finish(inline)
-    }
-}
-
-fn next_known(index: &mut Option<LocalIndex>) -> Result<Option<Indexed>, PushError> {
-    match index {
-        Some(index) => Ok(index.next()?),
-        None => Ok(None),
     }
 }
 

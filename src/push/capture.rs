@@ -471,7 +471,8 @@ impl Reading {
     }
 }
 
-fn next_known(index: &mut Option<LocalIndex>) -> Result<Option<Indexed>, PushError> {
+/// The next entry of the index, where there is one.
+pub(super) fn next_known(index: &mut Option<LocalIndex>) -> Result<Option<Indexed>, PushError> {
     match index {
         Some(index) => Ok(index.next()?),
         None => Ok(None),
@@ -489,8 +490,6 @@ fn blocks_before(indexed: &Indexed) -> Option<(u8, &Indexed)> {
 /// change time, so a file changed just now is not remembered, and looked at again by the next push.
 pub fn settled_stamp(found: &Found) -> Option<LocalStamp> {
     const TICK_MS: i64 = 50;
-    let changed = found.identity.changed();
-    let changed_ms = changed.seconds.saturating_mul(1000) + i64::from(changed.nanos / 1_000_000);
-    let settled = changed_ms.saturating_add(TICK_MS) < i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
+    let settled = found.identity.changed().millis().saturating_add(TICK_MS) < i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
     settled.then(|| found.identity.stamp().into())
 }

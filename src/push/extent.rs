@@ -7,6 +7,7 @@ use crate::remote::{
     LocalIndex,
     session::{Memory, SessionError},
 };
+use crate::runtime::limits;
 use crate::tree::{Dirty, FileType, Regions, RelPath};
 use crate::vault::entry::Node;
 use crate::vault::index::Indexed;
@@ -32,8 +33,8 @@ pub fn extent(request: &Push<'_>, memory: &Memory, tree_seq: u64, dirty: &Dirty)
 }
 
 /// The parts of the volume that hold these paths. A part begins where directory and index agree on what is above it: below
-/// something that was no directory, or is none any more, everything counts as changed. `None` when the names of a file
-/// with several must be found, which are told apart by a walk of everything.
+/// something that was no directory, or is none any more, everything counts as changed. `None` when a walk of everything
+/// is needed, or better: the names of a file with several must be found, or the directories above are too many.
 fn parts_of(
     request: &Push<'_>,
     memory: &Memory,
@@ -41,15 +42,7 @@ fn parts_of(
     paths: &BTreeMap<RelPath, bool>,
 ) -> Result<Option<Regions>, PushError> {
     let Some(mut index) = memory.index_parts(tree_seq, std::iter::empty())? else { return Ok(None) };
-    let mut asked: BTreeMap<RelPath, Option<bool>> = BTreeMap::new();
-    for (path, below) in paths {
-        let mut above = path.parent();
-        while let Some(directory) = above {
-            above = directory.parent();
-            asked.entry(directory).or_default();
-        }
-        asked.insert(path.clone(), Some(*below));
-    }
+    let Some(asked) = with_directories(paths) else { return Ok(None) };
     let mut parts = BTreeMap::new();
     let mut over: Option<RelPath> = None;
     for (path, marked) in asked {
@@ -78,6 +71,26 @@ fn parts_of(
         parts.insert(path, below);
     }
     Ok(Some(Regions::new(parts)))
+}
+
+/// The paths and each directory above one, which has no mark of its own; `None` when they would take too much memory.
+fn with_directories(paths: &BTreeMap<RelPath, bool>) -> Option<BTreeMap<RelPath, Option<bool>>> {
+    let mut asked: BTreeMap<RelPath, Option<bool>> = BTreeMap::new();
+    let mut bytes = 0;
+    for (path, below) in paths {
+        let mut above = path.parent();
+        // Where a directory is known, so are those above it.
+        while let Some(directory) = above.filter(|directory| !asked.contains_key(directory)) {
+            bytes += size_of::<RelPath>() + directory.as_bytes().len();
+            if bytes > limits::DIRTY_BYTES {
+                return None;
+            }
+            above = directory.parent();
+            asked.insert(directory, None);
+        }
+        asked.insert(path.clone(), Some(*below));
+    }
+    Some(asked)
 }
 
 fn has_several_names(known: &Indexed) -> bool {

@@ -99,6 +99,9 @@ impl Fault for HookFailed {
             Why::Program(ChildError::TooLong(_)) | Why::Url(CallbackError::TooLong(_)) => {
                 "look why it takes so long, or give it more time with --hook-timeout".into()
             }
+            Why::Url(CallbackError::Unreached(_)) => {
+                "check the URL, and that the application listens there when a push begins and when it has ended".into()
+            }
             Why::Program(ChildError::Stopped) | Why::Stopped(_) => "nothing was pushed; run again".into(),
             _ => "the lines above are what it said".into(),
         })

@@ -52,7 +52,9 @@ pub async fn merge_if_due(
         counter: writer.counter(),
         commit: ObjectId::commit(0),
     };
-    let next = if copies.is_empty() { None } else { Some(memory.next_index()?) };
+    // The tree stays: the file's own number, which may be older than what lies beside it, would say otherwise.
+    let header = IndexHeader { seq: receipt.tree_seq, inline_base: 0, ..*index.header() };
+    let next = if copies.is_empty() { None } else { Some((memory.next_index()?, header)) };
     let renewed = next.is_some();
     let (outbox, uploads) = Outbox::new();
     let vault = memory.vault.clone();
@@ -74,12 +76,12 @@ fn write_base(
     index: LocalIndex,
     mut copies: Copies,
     compression: Compression,
-    next: Option<StateFile>,
+    next: Option<(StateFile, IndexHeader)>,
     outbox: &Outbox,
 ) -> Result<(Vec<PartRef>, u32), PushError> {
     copies.pack(&mut identity, compression, outbox)?;
-    let header = IndexHeader { inline_base: 0, ..*index.header() };
-    let renewed = next.map(|file| IndexWriter::start(BufWriter::with_capacity(256 << 10, file), &header)).transpose()?;
+    let start = |(file, header)| IndexWriter::start(BufWriter::with_capacity(256 << 10, file), &header);
+    let renewed = next.map(start).transpose()?;
     let meta = MetaWriter::new(identity.commit);
     let mut base = Base { identity, outbox, meta, first: None, parts: Vec::new(), renewed };
     base.write(index, &copies)?;

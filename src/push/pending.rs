@@ -37,9 +37,7 @@ fn count(scan: Scan, since_ms: u64, stop: &Stop) -> Result<Pending, PushError> {
     for found in scan {
         stop.check()?;
         let found = found?;
-        let changed = found.identity.changed();
-        let changed_ms = changed.seconds.saturating_mul(1000) + i64::from(changed.nanos / 1_000_000);
-        if found.file_type == FileType::File && changed_ms >= since {
+        if found.file_type == FileType::File && found.identity.changed().millis() >= since {
             pending.files += 1;
             pending.bytes = pending.bytes.saturating_add(found.size);
         }

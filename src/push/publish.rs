@@ -60,21 +60,21 @@ impl Publishing<'_> {
             let released = Directory { flags: Flags::RELEASE, ..writer.directory() };
             writer.publish_empty(released, stop).await?;
         }
-        let known = |receipt: &Receipt| receipt.seq == writer.base.seq && receipt.clean && receipt.partial == partial;
-        if !assembled.refreshed && memory.receipt.as_ref().is_some_and(known) {
-            return Ok(());
-        }
         let seq = if assembled.refreshed { writer.base.seq } else { tree_seq };
         match assembled.index {
-            After::Whole(index) if assembled.refreshed => {
+            // Neither what was begun, nor what an earlier pass may have left.
+            _ if !assembled.refreshed => memory.forget_next()?,
+            After::Whole(index) => {
                 let header = IndexHeader { vault_id: memory.vault.id, seq, hash: writer.base.hash, inline_base: 0 };
                 IndexWriter::seal_header(index, &header)?;
             }
-            After::Whole(_) => memory.forget_next_index()?,
-            After::Beside(changes) if assembled.refreshed => {
+            After::Beside(changes) => {
                 memory.stage_changes(tree_seq, (ObjectId::commit(seq), 0), writer.base.state, changes)?;
             }
-            After::Beside(_) => {}
+        }
+        let known = |receipt: &Receipt| receipt.seq == writer.base.seq && receipt.clean && receipt.partial == partial;
+        if !assembled.refreshed && memory.receipt.as_ref().is_some_and(known) {
+            return Ok(());
         }
         let receipt = memory.receipt_of(writer, seq, partial);
         Ok(memory.finish(&receipt)?)

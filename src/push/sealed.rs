@@ -28,6 +28,8 @@ pub struct Kept {
     pub session: Option<Session>,
     /// Whether one ever did: to take over by force is one decision, not one for each pass.
     wrote: bool,
+    /// It was made by this process, and no pass that succeeded has said so yet.
+    new_vault: bool,
 }
 
 /// What the passes of one process share.
@@ -38,8 +40,6 @@ pub struct Session {
     head: Option<Commit>,
     /// None before the first pass has taken the right to write, and in a dry run.
     writer: Option<Writer>,
-    /// The vault was made by this session, and no pass has said so yet.
-    new_vault: bool,
 }
 
 /// One pass. The session is kept when it succeeds.
@@ -53,7 +53,10 @@ pub async fn push(
     let mut session = match kept.session.take() {
         Some(session) => session,
         None => match Box::pin(Session::open(request, unlocker, stop)).await? {
-            Some(session) => session,
+            Some(session) => {
+                kept.new_vault |= session.memory.probed.is_some();
+                session
+            }
             None => return dry_first(request, stop),
         },
     };
@@ -69,10 +72,10 @@ pub async fn push(
         }
         Ok(outcome) => outcome,
     };
-    if std::mem::take(&mut session.new_vault) && !request.single_key {
+    if std::mem::take(&mut kept.new_vault) && !request.single_key {
         warn_of_single_key();
     }
-    *kept = Kept { session: Some(session), wrote: true };
+    (kept.session, kept.wrote) = (Some(session), true);
     Ok(outcome)
 }
 
@@ -102,7 +105,7 @@ impl Session {
         memory.probed = probed;
         memory.check_rollback(head.as_ref(), request.accept_rollback)?;
         memory.check_pin(head.as_ref(), request.accept_rollback, stop).await?;
-        Ok(Some(Session { memory, head, writer: None, new_vault: probed.is_some() }))
+        Ok(Some(Session { memory, head, writer: None }))
     }
 
     async fn pass(&mut self, request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcome, PushError> {
@@ -181,6 +184,8 @@ impl Session {
                 (outcome.commit, outcome.published) = (seq, true);
             }
             merge::merge_if_due(memory, writer, request.capture.compression, &request.local.spill(), stop).await?;
+        } else {
+            memory.forget_next()?;
         }
         Ok(outcome)
     }
@@ -268,10 +273,11 @@ impl Session {
 
     /// Makes the next commit's content and the next index.
     async fn assemble(&mut self, extent: &Extent, packed: Packed, deletes: Deletes, stop: &Stop) -> Result<Assembled, PushError> {
-        let (memory, identity) = (&self.memory, self.identity());
+        let (identity, before) = (self.identity(), self.base().state);
         let (outbox, uploads) = Outbox::new();
+        let memory = &mut self.memory;
         let (index, next) = if extent.goes_beside(memory, &packed) {
-            (extent.known(memory)?, NextIndex::Beside(self.base().state))
+            (extent.known(memory)?, NextIndex::Beside(before))
         } else {
             let header = IndexHeader { vault_id: memory.vault.id, seq: identity.commit.a, hash: [0; 32], inline_base: 0 };
             (extent.known_whole(memory)?, NextIndex::Whole(memory.next_index()?, header))

@@ -12,7 +12,9 @@ use crate::vault::known::Known;
 use crate::vault::log::Commit;
 use crate::vault::object::ObjectId;
 use crate::vault::overlay::{Changes, Overlay};
+use crate::vault::receipt::Intent;
 use crate::vault::tree::{Tally, TreeReader};
+use data_encoding::HEXLOWER;
 use std::collections::VecDeque;
 use std::io::{BufReader, BufWriter};
 use std::sync::{Arc, OnceLock};
@@ -24,11 +26,54 @@ type IndexFile = (IndexReader<BufReader<StateFile>>, Option<Arc<Overlay>>);
 
 const INDEX_REVISED: &str = "index.revised";
 
+/// What a pass has put aside until it is finished. A file of that name may be one that another pass left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aside {
+    /// A new index.
+    Index,
+    /// Changes beside the index.
+    Overlay,
+}
+
 impl Memory {
-    /// A file for the next index.
-    pub fn next_index(&self) -> Result<StateFile, SessionError> {
+    /// A file for the next index; [`finish`](Memory::finish) makes it the volume's.
+    pub fn next_index(&mut self) -> Result<StateFile, SessionError> {
+        self.forget_next()?;
+        let file = self.state.create_file(INDEX_NEXT)?;
+        self.aside = Some(Aside::Index);
+        Ok(file)
+    }
+
+    /// Drops what was put aside and is not needed.
+    pub fn forget_next(&mut self) -> Result<(), SessionError> {
+        self.aside = None;
+        self.state.remove(INDEX_NEXT)?;
         self.state.remove(OVERLAY_NEXT)?;
-        Ok(self.state.create_file(INDEX_NEXT)?)
+        Ok(())
+    }
+
+    /// What a process put aside for the commit of this intent, unless a later pass or a dry run took its place.
+    pub(super) fn aside_for(&self, intent: &Intent) -> Result<Option<Aside>, SessionError> {
+        if let Some(file) = self.state.open_file(INDEX_NEXT)? {
+            let header = IndexReader::open(BufReader::new(file)).map(|reader| *reader.header());
+            let is_its = |header: IndexHeader| header.seq == intent.seq && HEXLOWER.encode(&header.hash) == intent.hash;
+            return Ok(header.is_ok_and(is_its).then_some(Aside::Index));
+        }
+        let overlay = self.read_overlay(OVERLAY_NEXT)?;
+        Ok(overlay.is_some_and(|overlay| overlay.seq == intent.seq).then_some(Aside::Overlay))
+    }
+
+    /// Makes what was put aside the volume's.
+    pub(super) fn publish_aside(&mut self) -> Result<(), SessionError> {
+        match self.aside.take() {
+            Some(Aside::Index) => self.publish_index(),
+            Some(Aside::Overlay) => {
+                self.state.publish(OVERLAY_NEXT, OVERLAY)?;
+                self.overlay = self.read_overlay(OVERLAY)?;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The index, if there is one of the tree of commit `tree_seq`.
@@ -68,7 +113,8 @@ impl Memory {
     }
 
     /// Makes the next index the volume's. What lay beside the one before means nothing to it.
-    pub(super) fn publish_index(&mut self) -> Result<(), SessionError> {
+    fn publish_index(&mut self) -> Result<(), SessionError> {
+        self.aside = None;
         self.state.publish(INDEX_NEXT, INDEX)?;
         self.state.remove(OVERLAY)?;
         self.overlay = None;
@@ -76,8 +122,8 @@ impl Memory {
         Ok(())
     }
 
-    pub(super) fn read_overlay(&self) -> Result<Option<Arc<Overlay>>, SessionError> {
-        let damage = match self.state.read(OVERLAY) {
+    pub(super) fn read_overlay(&self, name: &str) -> Result<Option<Arc<Overlay>>, SessionError> {
+        let damage = match self.state.read(name) {
             Ok(None) => return Ok(None),
             Ok(Some(bytes)) => match Overlay::decode(&bytes) {
                 Ok(overlay) => return Ok(Some(Arc::new(overlay))),
@@ -93,14 +139,13 @@ impl Memory {
     /// Puts aside what a commit changes in the tree of `tree_seq`, whose totals are then `state`; [`finish`](Memory::finish)
     /// makes it the volume's. References into the commit's own data count from the end of its head.
     pub fn stage_changes(
-        &self,
+        &mut self,
         tree_seq: u64,
         (commit, head_len): (ObjectId, u32),
         state: State,
         changes: Changes,
     ) -> Result<(), SessionError> {
-        self.state.remove(INDEX_NEXT)?;
-        self.state.remove(OVERLAY_NEXT)?;
+        self.forget_next()?;
         let Some((index, overlay)) = self.index_file(tree_seq)? else { return Ok(()) };
         let base = (index.header().seq, index.header().hash);
         let mut all = overlay.map(|overlay| overlay.changes.clone()).unwrap_or_default();
@@ -111,7 +156,9 @@ impl Memory {
             }
             all.insert(path, change);
         }
-        Ok(self.state.write(OVERLAY_NEXT, &Overlay::encode(base, commit.a, &state, &all)?)?)
+        self.state.write(OVERLAY_NEXT, &Overlay::encode(base, commit.a, &state, &all)?)?;
+        self.aside = Some(Aside::Overlay);
+        Ok(())
     }
 
     /// What has changed since the index was written, for a tree that [`index`](Memory::index) has.

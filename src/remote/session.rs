@@ -1,6 +1,7 @@
 //! A volume and its vault together: the lock, the receipt, the intent of a commit whose answer is outstanding, and the
 //! local index. The files lie in the state directory, in one folder per vault; losing them costs a rescan.
 
+use super::index::Aside;
 use crate::disk::{DiskError, StateDir, StateLock, Volume};
 use crate::fault::{Fault, Kind};
 use crate::plan::Begun;
@@ -140,6 +141,8 @@ pub struct Memory {
     pub(super) state: StateDir,
     /// What has changed since the index was written.
     pub(super) overlay: Option<Arc<Overlay>>,
+    /// What this pass has put aside.
+    pub(super) aside: Option<Aside>,
     /// Where the chunks of the index begin, once somebody asked.
     pub(super) chunks: OnceLock<Arc<Chunks>>,
 }
@@ -159,9 +162,10 @@ impl Memory {
             outstanding: false,
             state,
             overlay: None,
+            aside: None,
             chunks: OnceLock::new(),
         };
-        memory.overlay = memory.read_overlay()?;
+        memory.overlay = memory.read_overlay(OVERLAY)?;
         if let (Some(intent), Some(head)) = (intent, head) {
             memory.settle(intent, head, stop).await?;
         }
@@ -177,6 +181,7 @@ impl Memory {
         };
         if landed {
             tracing::info!(commit = intent.seq, "the last run's commit was stored although its answer was lost");
+            self.aside = self.aside_for(&intent)?;
             self.finish(&intent.receipt)?;
         } else {
             self.outstanding = intent.seq > head.seq;
@@ -377,7 +382,7 @@ impl Memory {
     pub fn end_restore(&mut self, receipt: Option<&Receipt>) -> Result<(), SessionError> {
         match receipt {
             Some(receipt) => self.finish(receipt)?,
-            None => self.forget_next_index()?,
+            None => self.forget_next()?,
         }
         self.forget_restore()
     }
@@ -401,16 +406,10 @@ impl Memory {
         Ok(self.state.write(INTENT, &to_file(&self.vault, &intent))?)
     }
 
-    /// Makes the new index and receipt the volume's. In this order, so that a crash in between leaves an index newer than
+    /// Makes what this pass put aside and the receipt the volume's. In this order, so that a crash in between leaves an index newer than
     /// the receipt, which is then made again, and an intent, which is then settled again.
     pub fn finish(&mut self, receipt: &Receipt) -> Result<(), SessionError> {
-        if self.state.open_file(INDEX_NEXT)?.is_some() {
-            self.publish_index()?;
-        }
-        if self.state.open_file(OVERLAY_NEXT)?.is_some() {
-            self.state.publish(OVERLAY_NEXT, OVERLAY)?;
-            self.overlay = self.read_overlay()?;
-        }
+        self.publish_aside()?;
         self.write_receipt(receipt.clone())?;
         self.state.remove(INTENT)?;
         self.outstanding = false;
@@ -423,20 +422,14 @@ impl Memory {
         self.current && receipt.tree_seq > 0
     }
 
-    /// Drops an index that was begun and is not needed.
-    pub fn forget_next_index(&self) -> Result<(), SessionError> {
-        self.state.remove(INDEX_NEXT)?;
-        Ok(())
-    }
-
     /// What a failed local file means. Where there is no room, the index that was begun gives its own back.
-    pub fn explain(&self, error: IndexError) -> SessionError {
+    pub fn explain(&mut self, error: IndexError) -> SessionError {
         let full = match &error {
             IndexError::Io(cause) => self.state.full(cause),
             IndexError::Format(_) => None,
         };
         match full {
-            Some(full) => self.forget_next_index().err().unwrap_or(full.into()),
+            Some(full) => self.forget_next().err().unwrap_or(full.into()),
             None => error.into(),
         }
     }

@@ -464,7 +464,7 @@ async fn survey(
 async fn fill(
     request: &Restore,
     local: &Local,
-    memory: &Memory,
+    memory: &mut Memory,
     survey: Survey,
     header: &IndexHeader,
     fresh: bool,

@@ -69,6 +69,8 @@ pub const SORT_BYTES: usize = 8 << 20;
 pub const SPOOL_BYTES: usize = 4 << 20;
 /// Paths that are remembered as changed; more, and the next pass walks the whole volume.
 pub const DIRTY_PATHS: usize = 16 * 1024;
+/// The memory that these paths, and the directories above them, may take: paths may be thousands of bytes long.
+pub const DIRTY_BYTES: usize = 8 << 20;
 /// Events of the watch that are taken at once.
 pub const WATCH_EVENTS: usize = 64 * 1024;
 /// After something was heard, what follows is gathered this long: a storm of changes costs few wake-ups.

@@ -50,7 +50,8 @@ impl Controller {
         let body = serde_json::to_vec(report).expect("plain fields become JSON");
         let request = self.client()?.post(&self.url).timeout(limits::HEARTBEAT_TIMEOUT).bearer_auth(token.expose());
         let request = request.header(header::CONTENT_TYPE, "application/json").body(body);
-        let response = request.send().await.map_err(|error| ReportError::Away(because(error, limits::HEARTBEAT_TIMEOUT)))?;
+        let away = |error| ReportError::Away(because(error, limits::HEARTBEAT_TIMEOUT));
+        let response = request.send().await.map_err(away)?;
         let status = response.status();
         if status.is_success() {
             return Ok(());

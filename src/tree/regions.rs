@@ -45,17 +45,14 @@ impl Regions {
     pub fn iter(&self) -> impl Iterator<Item = &Region> {
         self.0.iter()
     }
-
-    /// Whether there is nothing to look at.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 /// What may have changed since the last pass: paths, or everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dirty {
     paths: BTreeMap<RelPath, bool>,
+    /// Their length.
+    bytes: usize,
     everything: bool,
     /// How often hints were lost.
     pub overflows: u64,
@@ -72,8 +69,13 @@ impl Dirty {
         if self.everything {
             return;
         }
-        *self.paths.entry(path).or_default() |= below;
-        if self.paths.len() > limits::DIRTY_PATHS {
+        if let Some(known) = self.paths.get_mut(&path) {
+            *known |= below;
+            return;
+        }
+        self.bytes += path.as_bytes().len();
+        self.paths.insert(path, below);
+        if self.paths.len() > limits::DIRTY_PATHS || self.bytes > limits::DIRTY_BYTES {
             self.mark_everything();
         }
     }
@@ -82,6 +84,7 @@ impl Dirty {
     pub fn mark_everything(&mut self) {
         self.everything = true;
         self.paths.clear();
+        self.bytes = 0;
     }
 
     /// Adds what another one marks.
@@ -106,7 +109,8 @@ impl Dirty {
 
 #[cfg(test)]
 mod tests {
-    use super::{Region, Regions};
+    use super::{Dirty, Region, Regions};
+    use crate::runtime::limits;
     use crate::tree::RelPath;
 
     fn path(text: &str) -> RelPath {
@@ -120,6 +124,19 @@ mod tests {
         let expected = [("a", false), ("a/b", true), ("a-", true), ("z", false)];
         let expected: Vec<Region> = expected.into_iter().map(|(p, below)| Region { path: path(p), below }).collect();
         assert_eq!(regions.iter().cloned().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn too_many_paths_or_too_long_ones_are_everything() {
+        let marked = |length: usize, paths: usize| {
+            let mut dirty = Dirty::default();
+            (0..paths).for_each(|number| dirty.mark(path(&format!("{number:05}{}", "/x".repeat(length / 2))), false));
+            dirty.paths().map(std::collections::BTreeMap::len)
+        };
+        assert_eq!(marked(10, limits::DIRTY_PATHS), Some(limits::DIRTY_PATHS));
+        assert_eq!(marked(10, limits::DIRTY_PATHS + 1), None);
+        assert_eq!(marked(4000, 2000), Some(2000));
+        assert_eq!(marked(4000, 2200), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct IndexHeader {
     pub vault_id: [u8; 16],
     /// The commit whose tree it is…
     pub seq: u64,
-    /// …and that commit's hash.
+    /// …and that commit's hash, or that of the commit whose index a merge made this one from.
     pub hash: [u8; 32],
     /// What references into that commit's own data count from; 0 when they are absolute.
     pub inline_base: u32,
@@ -150,7 +150,7 @@ pub fn put_indexed(out: &mut Vec<u8>, previous: &[u8], indexed: &Indexed) {
 }
 
 /// Appends an optional stamp.
-pub fn put_stamp(out: &mut Vec<u8>, stamp: Option<&LocalStamp>) {
+fn put_stamp(out: &mut Vec<u8>, stamp: Option<&LocalStamp>) {
     match stamp {
         None => out.push(0),
         Some(stamp) => {
@@ -163,7 +163,7 @@ pub fn put_stamp(out: &mut Vec<u8>, stamp: Option<&LocalStamp>) {
 }
 
 /// Reads an optional stamp.
-pub fn read_stamp(reader: &mut Reader<'_>) -> Result<Option<LocalStamp>, FormatError> {
+fn read_stamp(reader: &mut Reader<'_>) -> Result<Option<LocalStamp>, FormatError> {
     if reader.byte("a stamp")? == 0 {
         return Ok(None);
     }

@@ -76,11 +76,6 @@ impl Receipt {
         !self.reverted
     }
 
-    /// The commit hash as bytes.
-    pub fn hash_bytes(&self) -> Option<[u8; 32]> {
-        HEXLOWER.decode(self.hash.as_bytes()).ok()?.try_into().ok()
-    }
-
     /// The writer identity as bytes.
     pub fn writer_bytes(&self) -> Option<[u8; 16]> {
         HEXLOWER.decode(self.writer.as_bytes()).ok()?.try_into().ok()

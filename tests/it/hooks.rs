@@ -126,6 +126,10 @@ fn urls_are_posted_to_and_their_status_decides() {
     let (code, text) = machine.push(&[]);
     assert!(code == 3 && text.contains("the before-push hook: it answered 503"), "{text}");
     assert!(answering.join().expect("answered")[1].contains(r#""result":"failed""#));
+
+    machine.unset("AFTER_PUSH");
+    let (code, text) = machine.push(&[]);
+    assert!(code == 5 && text.contains("the application listens there"), "nobody listens any more: {text}");
 }
 
 #[test]

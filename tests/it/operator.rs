@@ -2,9 +2,11 @@
 
 mod cluster;
 mod crd;
+mod inject;
 mod lease;
 mod progress;
 mod reconcile;
+mod template;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -25,6 +25,8 @@ const WAL_HEADER: usize = 32;
 /// Where a database's header says how it is written; with this number, by a write-ahead log.
 const WRITE_VERSION: usize = 18;
 const WAL_VERSION: u8 = 2;
+/// What may lie beside a copy until it is recovered.
+const LOGS: [&str; 2] = ["db-wal", "db-journal"];
 /// Bytes copied before a stop is noticed.
 const PORTION: u64 = 64 << 20;
 
@@ -143,6 +145,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// Copies under locks, which end with this call's handles, and recovers the copy after.
     fn run(&self) -> Result<SourceFile, Failed> {
+        self.remove_logs()?;
         let has_log = self.copy_all()?;
         let copy = self.place.join("db");
         if has_log {
@@ -150,6 +153,17 @@ impl Attempt<'_> {
         }
         let file = File::open(&copy).map_err(|error| self.unstable(&error))?;
         Ok(SourceFile::new(self.volume.clone(), self.path.clone(), file.into()))
+    }
+
+    /// The log that an attempt before this one copied would be taken for that of the database copied now.
+    fn remove_logs(&self) -> Result<(), Failed> {
+        for log in LOGS {
+            match std::fs::remove_file(self.place.join(log)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.unstable(&error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether there is anything to recover.
@@ -318,9 +332,41 @@ fn recover(copy: &Path) -> Result<(), String> {
     }
     connection.query_row("PRAGMA schema_version", [], |_| Ok(())).map_err(said)?;
     connection.close().map_err(|(_, error)| said(error))?;
-    let mut logs = ["db-wal", "db-journal"].iter().map(|name| copy.with_file_name(name));
+    let mut logs = LOGS.iter().map(|name| copy.with_file_name(name));
     match logs.find(|log| std::fs::metadata(log).is_ok_and(|log| log.len() > 0)) {
         None => Ok(()),
         Some(left) => Err(format!("it left {}", left.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attempt, Failed, JOURNAL_MAGIC, LOGS, Patience};
+    use crate::disk::Volume;
+    use crate::runtime::Stop;
+    use crate::tree::RelPath;
+    use rusqlite::Connection;
+
+    #[test]
+    fn the_log_of_an_attempt_that_failed_is_not_met_by_the_next() {
+        let (root, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let writer = Connection::open(root.path().join("db")).unwrap();
+        writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+        writer.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000))").unwrap();
+        writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        writer.execute_batch("CREATE TABLE in_the_log (x)").unwrap();
+        // It says that the database had one page.
+        let numbers = [0u32, 0, 1, 512, 4096].map(u32::to_be_bytes).concat();
+        let journal = [&JOURNAL_MAGIC[..], &numbers, &[0; 512 - 28]].concat();
+        LOGS.iter().for_each(|log| std::fs::write(place.path().join(log), &journal).unwrap());
+        let (volume, path, stop) = (Volume::open(root.path()).unwrap(), RelPath::new("db").unwrap(), Stop::new());
+        let attempt = Attempt { volume: &volume, path: &path, place: place.path(), patience: Patience::new(&stop), stop: &stop };
+        match attempt.run() {
+            Ok(_) => {}
+            Err(Failed::Unstable(why)) => panic!("{why}"),
+            Err(_) => panic!("nothing came between"),
+        }
+        let copy = Connection::open(place.path().join("db")).unwrap();
+        assert_eq!(copy.query_row("SELECT sum(length(hex(x))) FROM t", [], |row| row.get::<_, i64>(0)).unwrap(), 200_000);
     }
 }

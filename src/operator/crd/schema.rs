@@ -42,7 +42,7 @@ pub(super) fn id(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn span(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "pattern": "^([0-9]+|([0-9]+(ms|s|m|min|h|d))+)$",
+        "pattern": "^([0-9]+|([0-9]+(ms|s|m|h))+)$",
         "minimum": 0,
     })
 }

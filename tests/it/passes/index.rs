@@ -1,11 +1,16 @@
 //! What passes make of the local index: when it is written anew, and when changes lie beside it.
 
 use super::{Bench, filled};
+use crate::machine::{Machine, assert_same, noise};
+use crate::s3::{Fault, S3, Verb};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use volume_syncing_controller::push::Pusher;
-use volume_syncing_controller::tree::Dirty;
+use volume_syncing_controller::push::{Outcome, Pass, Pusher};
+use volume_syncing_controller::runtime::Stop;
+use volume_syncing_controller::tree::{Dirty, RelPath};
 
 impl Bench {
     /// Makes a folder of links outside of the volume and moves it in.
@@ -81,4 +86,135 @@ fn what_is_too_large_to_be_read_beside_the_index_is_made_again() {
     let mut pusher = Pusher::new(&request);
     bench.assert_nothing_missed(&mut pusher, "what lay beside the index was lost");
     assert!(!bench.has_overlay());
+}
+
+/// Requests of a pass.
+fn all(outcome: &Outcome) -> u64 {
+    outcome.requests.get + outcome.requests.put + outcome.requests.list + outcome.requests.delete
+}
+
+/// Run parts that are stored: one of each push that changes all links, and one more of a base.
+fn parts(s3: &S3) -> usize {
+    s3.objects().iter().filter(|key| key.contains("/r0")).count()
+}
+
+/// A volume with small contents, and pushes with so much metadata that the fourth of them makes a base due.
+fn much_metadata(s3: &S3) -> Bench {
+    let machine = Machine::s3(s3);
+    (0..20).for_each(|i| machine.write(&format!("small/{i}"), noise(i, 900)));
+    Bench::new(machine)
+}
+
+impl Bench {
+    fn change_metadata(&self, round: u64) {
+        for link in 0..700 {
+            let mut target = noise((round * 1000 + link) * 2, 4000);
+            target.iter_mut().for_each(|byte| *byte |= 1);
+            let _ = fs::remove_file(self.at(&link.to_string()));
+            symlink(OsStr::from_bytes(&target), self.at(&link.to_string())).expect("a link");
+        }
+    }
+}
+
+#[test]
+fn after_a_merge_the_index_is_not_made_again_from_the_remote() {
+    let s3 = S3::start();
+    let bench = much_metadata(&s3);
+    let request = bench.request();
+    let mut pusher = Pusher::new(&request);
+    bench.pass(&mut pusher, Dirty::everything(), false);
+    for round in 0..4 {
+        assert_eq!((parts(&s3), bench.has_overlay()), (round as usize, round > 0), "round {round}");
+        bench.change_metadata(round);
+        bench.heard(&mut pusher);
+    }
+    assert_eq!((parts(&s3), bench.has_overlay()), (5, false), "the log was merged into a base, and the index written");
+    fs::write(bench.at("small/7"), noise(100, 900)).expect("a file");
+    let outcome = bench.heard(&mut pusher);
+    assert_eq!((all(&outcome), outcome.requests.put), (1, 1));
+    bench.assert_nothing_missed(&mut pusher, "a merge");
+    bench.pass(&mut pusher, Dirty::default(), true);
+    bench.restored_is_the_same();
+}
+
+#[test]
+fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
+    let s3 = S3::start();
+    let bench = much_metadata(&s3);
+    let request = bench.request();
+    let mut pusher = Pusher::new(&request);
+    bench.pass(&mut pusher, Dirty::everything(), false);
+    for round in 0..3 {
+        bench.change_metadata(round);
+        bench.heard(&mut pusher);
+    }
+    bench.change_metadata(3);
+    let mut commits = 0;
+    s3.faults(move |seen| {
+        commits += usize::from(seen.verb == Verb::Put && seen.key.contains("/log/"));
+        if commits == 2 { Fault::Status(403, "AccessDenied") } else { Fault::None }
+    });
+    let everything = Pass { dirty: Dirty::everything(), last: false, allow_deletes: None };
+    let failed = bench.runtime.block_on(pusher.pass(&everything, &Stop::new()));
+    assert!(failed.is_err());
+    assert_eq!(parts(&s3), 5, "the base's part is stored, its commit is not");
+    s3.heal();
+    let copied: Vec<String> = s3.objects().into_iter().filter(|key| key.contains("/p0")).collect();
+    assert_eq!(copied.len(), 1, "{copied:?}");
+    // No commit refers to it: whoever claims the vault may clean it up.
+    s3.remove(&copied[0]);
+    bench.pass(&mut pusher, Dirty::default(), false);
+    fs::rename(bench.at("small"), bench.at("moved")).expect("a rename");
+    bench.heard(&mut pusher);
+    bench.pass(&mut pusher, Dirty::default(), true);
+    bench.restored_is_the_same();
+}
+
+#[test]
+fn what_a_dry_run_found_is_not_taken_for_what_a_lost_commit_had() {
+    let s3 = S3::start();
+    let machine = Machine::s3(&s3);
+    machine.write("file", noise(1, 900));
+    assert_eq!(machine.push(&[]).0, 0);
+    machine.write("file", noise(2, 900));
+    let mut stored = false;
+    s3.faults(move |seen| match (stored, seen.verb == Verb::Put && seen.key.contains("/log/")) {
+        (true, _) => Fault::Status(403, "AccessDenied"),
+        (false, true) => {
+            stored = true;
+            Fault::ApplyThenDrop
+        }
+        (false, false) => Fault::None,
+    });
+    assert_ne!(machine.push(&[]).0, 0, "the answer was lost");
+    s3.heal();
+    // It lands only after a dry run has looked at a volume that has changed again.
+    let commit = s3.objects().into_iter().filter(|key| key.contains("/log/")).min().expect("a commit");
+    let bytes = s3.object(&commit).expect("stored");
+    s3.remove(&commit);
+    machine.write("file", noise(3, 900));
+    let (code, text) = machine.push(&["--dry-run"]);
+    assert_eq!(code, 0, "{text}");
+    s3.replace(&commit, bytes);
+    let (code, text) = machine.push(&[]);
+    assert!(code == 0 && text.contains("was stored although its answer was lost"), "{text}");
+    assert_eq!(machine.restore("restored", &[]).0, 0);
+    assert_same(&machine, "restored");
+}
+
+#[test]
+fn heard_paths_with_too_many_directories_above_them_are_a_pass_over_everything() {
+    let bench = Bench::new(filled(10));
+    let request = bench.request();
+    let mut pusher = Pusher::new(&request);
+    bench.pass(&mut pusher, Dirty::everything(), false);
+    for (paths, is_whole) in [(2, false), (100, true)] {
+        fs::write(bench.at("unheard"), format!("{paths}")).expect("a file");
+        let mut dirty = Dirty::default();
+        for number in 0..paths {
+            dirty.mark(RelPath::new(format!("{number}{}", "/d".repeat(1000))).expect("a path"), false);
+        }
+        let outcome = bench.pass(&mut pusher, dirty, false);
+        assert_eq!(outcome.published, is_whole, "{paths} paths");
+    }
 }

@@ -154,3 +154,20 @@ fn a_sidecar_that_was_overtaken_overwrites_nothing_of_the_winner() {
     assert_eq!(winner.restore("seen", &[]).0, 0);
     assert_same(&winner, "seen");
 }
+
+#[test]
+fn that_only_one_key_opens_a_new_vault_is_said_also_when_the_first_pass_fails() {
+    let s3 = S3::start();
+    let machine = super::machine(&s3);
+    let mut refused = false;
+    s3.faults(move |seen| {
+        let refuse = !refused && seen.verb == Verb::Put && seen.key.contains("/log/");
+        refused |= refuse;
+        if refuse { Fault::Status(403, "AccessDenied") } else { Fault::None }
+    });
+    let mut running = machine.sidecar(&["--fsnotify"]);
+    running.says("a pass failed", 1);
+    running.has_pushed(1);
+    let (code, text) = running.terminate();
+    assert!(code == 0 && text.matches("only one key opens this vault").count() == 1, "{text}");
+}
