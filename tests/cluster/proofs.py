@@ -11,6 +11,7 @@ import time
 import traceback
 
 import ending
+import injector
 import kube
 import memory
 import node
@@ -22,7 +23,7 @@ import scene
 import store
 import survival
 
-SUBJECTS = [survival, ending, outage, refusals, probes, memory, page]
+SUBJECTS = [injector, survival, ending, outage, refusals, probes, memory, page]
 AT_A_TIME = int(os.environ.get("AT_A_TIME", "5"))
 print_lock = threading.Lock()
 

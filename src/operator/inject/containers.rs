@@ -4,7 +4,7 @@ use super::volumes::{self, DataVolume};
 use super::{Refusal, SidecarKind, Surroundings, identity, list, owner_kind, resources};
 use crate::contract::control::RUN_DIR;
 use crate::contract::env;
-use crate::contract::kubernetes::{METRICS_PORT_NAME, PROGRAM, RESTORE_CONTAINER, SIDECAR_CONTAINER};
+use crate::contract::kubernetes::{KEY_ENTRY, METRICS_PORT_NAME, PROGRAM, RESTORE_CONTAINER, SIDECAR_CONTAINER};
 use crate::cycle::Schedule;
 use crate::operator::crd::{Effect, Method, PodFilesystemSync};
 use crate::operator::template::{Templates, is_template};
@@ -249,7 +249,12 @@ fn env(frame: &Frame<'_>, is_sidecar: bool) -> Result<Vec<Value>, Refusal> {
     }
     ours.sort_unstable();
     let ours = ours.into_iter().map(|(name, value)| json!({"name": name, "value": value}));
-    for entry in ours.chain(frame.volume.env.iter().cloned()) {
+    // Named by itself as well: a Secret that lacks it keeps the containers from starting, and nothing is pushed without encryption.
+    let key = spec.key_secret().map(|secret| {
+        let entry = json!({"name": secret, "key": KEY_ENTRY});
+        json!({"name": KEY_ENTRY, "valueFrom": {"secretKeyRef": entry}})
+    });
+    for entry in ours.chain(key).chain(frame.volume.env.iter().cloned()) {
         match all.iter().find(|other| other["name"] == entry["name"]) {
             None => all.push(entry),
             // What the mount needs must mean the same here; of ours, the resource's own word wins.
