@@ -15,6 +15,8 @@ use std::io::Read;
 /// What was found beside the manifest.
 #[derive(Debug, Default)]
 pub struct Gathered {
+    /// Entries of the tree.
+    pub entries: u64,
     /// Objects that another program changed.
     pub edited: u64,
     /// Objects that another program deleted.
@@ -156,6 +158,7 @@ impl Gathering<'_> {
             self.found.shadowed += 1;
             return Ok(());
         }
+        self.found.entries += u64::from(pending.file_type().is_some());
         (self.each)(&pending)
     }
 

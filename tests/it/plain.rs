@@ -74,6 +74,22 @@ fn a_plain_folder_is_read_as_it_is() {
 }
 
 #[test]
+fn a_remote_without_a_manifest_is_restored_again_and_again() {
+    let machine = Machine::local().without_key();
+    let remote = machine.at("remote/demo");
+    std::fs::create_dir_all(remote.join("dir")).expect("a folder");
+    for (round, claim) in ["--dry-run=false", "--claim", "--claim"].into_iter().enumerate() {
+        std::fs::write(remote.join("dir/file"), format!("round {round}")).expect("another program's file");
+        std::fs::write(remote.join(format!("new {round}")), "new").expect("another program's file");
+        let said = restored(&machine, "restored", &[claim]);
+        assert!(!said.contains("is empty"), "{said}");
+        let file = std::fs::read_to_string(machine.at("restored/dir/file")).expect("the file");
+        assert_eq!(file, format!("round {round}"), "{said}");
+        assert!(machine.at(&format!("restored/new {round}")).exists(), "{said}");
+    }
+}
+
+#[test]
 fn the_time_of_a_file_lies_beside_its_object_as_rclone_writes_it() {
     let s3 = S3::start();
     let machine = plain(&s3);

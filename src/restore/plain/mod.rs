@@ -82,7 +82,7 @@ async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<
     let (from, log) = (&from, &from.log);
     let gathered = gather(request, from, &memory, &local, stop).await?;
     say(&gathered);
-    if log.head.is_none() && from.crypt.is_none() && gathered.foreign + gathered.odd.0 == 0 {
+    if log.head.is_none() && from.crypt.is_none() && gathered.entries + gathered.odd.0 == 0 {
         let claims = policy.is_some() && request.allow_empty;
         if claims {
             let receipt = take(request, from, &memory, stop).await?;
