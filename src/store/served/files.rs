@@ -1,8 +1,9 @@
 //! Files as objects of stores that are not S3.
 
-use super::super::error::{Asked, StoreError};
+use super::super::error::{Act, Asked, StoreError};
 use super::super::http::Exchange;
 use super::super::objects::{About, Fetched, Mark, Object, give_up, part_bytes};
+use super::services::SEGMENTS;
 use super::{Recorded, Served};
 use crate::runtime::limits;
 use crate::tree::Timestamp;
@@ -56,7 +57,9 @@ impl Served {
         while let Some(entry) = lister.try_next().await.map_err(failed)? {
             let path = entry.path();
             let seen = start_after.as_deref().is_some_and(|start| path <= start);
-            let Some(key) = path.strip_prefix(&base).filter(|key| !key.is_empty() && path != below && !seen) else { continue };
+            let is_part = self.manner.segments && path.starts_with(SEGMENTS);
+            let key = path.strip_prefix(&base).filter(|key| !key.is_empty() && path != below && !seen && !is_part);
+            let Some(key) = key else { continue };
             *reached = Some(path.to_owned());
             if !each(object(key.to_owned(), entry.metadata())) {
                 break;
@@ -75,6 +78,30 @@ impl Served {
             }
         }
         Ok((objects, folders))
+    }
+
+    /// What is known of an object, with the tag that listings show.
+    pub(super) async fn as_listed(&self, asked: &Asked, meta: Metadata) -> Result<Metadata, StoreError> {
+        if !self.manner.segments || !meta.etag().is_some_and(|tag| tag.starts_with('"')) {
+            return Ok(meta);
+        }
+        let path = self.path(&asked.key);
+        let first = path.clone();
+        let done = self.run(|operator| async move {
+            let options = ListOptions { recursive: true, limit: Some(1), ..ListOptions::default() };
+            operator.lister_options(&first, options).await?.try_next().await
+        });
+        // The shortest name that begins so comes first.
+        let entry = self.settle(&Asked { act: Act::List, ..asked.clone() }, done.await)?;
+        let listed = entry.filter(|entry| entry.path() == path);
+        match listed.as_ref().and_then(|entry| entry.metadata().content_md5()) {
+            Some(tag) => {
+                let mut known = meta.into_builder();
+                known.etag(tag);
+                Ok(known.build())
+            }
+            None => Ok(meta),
+        }
     }
 
     pub(in crate::store) async fn fetch(&self, asked: &Asked, range: Option<&Range<u64>>) -> Result<Fetched, StoreError> {

@@ -351,7 +351,7 @@ impl Served {
         let path = self.path(&asked.key);
         let done = self.run(|operator| async move { operator.stat(&path).await }).await;
         match self.settle(asked, done) {
-            Ok(meta) if meta.is_file() => Ok(meta),
+            Ok(meta) if meta.is_file() => self.as_listed(asked, meta).await,
             Ok(_) => Err(StoreError::NotFound(Box::new(asked.clone()))),
             Err(error) => Err(self.missing(asked, error).await),
         }

@@ -20,15 +20,23 @@ pub(super) struct Manner {
     pub(super) index: bool,
     /// An object keeps the file's time as metadata, as rclone writes it there.
     pub(super) times: bool,
+    /// An object of several parts is listed with the tag of its manifest, and itself has that of its parts, in quotes. The
+    /// parts lie below [`SEGMENTS`].
+    pub(super) segments: bool,
 }
 
-const FOLDERS: Manner = Manner { page: Page::Other, ordered: false, direct: false, moves: false, index: false, times: false };
+/// Where the parts of objects lie, from the container's root: what is there belongs to other objects.
+pub(super) const SEGMENTS: &str = ".segments/";
+
+const FOLDERS: Manner =
+    Manner { page: Page::Other, ordered: false, direct: false, moves: false, index: false, times: false, segments: false };
 const KEYS: Manner = Manner { ordered: true, direct: true, ..FOLDERS };
 
 pub(super) fn manner(kind: &str) -> Manner {
     match kind {
         "azureblob" | "google cloud storage" => Manner { times: true, ..KEYS },
-        "b2" | "swift" => KEYS,
+        "b2" => KEYS,
+        "swift" => Manner { segments: true, ..KEYS },
         "webdav" => Manner { page: Page::Multistatus, direct: true, moves: true, ..FOLDERS },
         "http" => Manner { direct: true, index: true, ..FOLDERS },
         _ => FOLDERS,
