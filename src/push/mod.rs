@@ -31,7 +31,7 @@ pub use pending::{Pending, pending};
 pub use plain::PlainOptions;
 pub use rescue::Rescue;
 
-use crate::disk::Watch;
+use crate::disk::{ScanOptions, Watch};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, clock};
 use crate::seal::Unlocker;
@@ -75,6 +75,18 @@ pub struct Push<'a> {
     pub watch: Option<Watch>,
     /// Bars.
     pub progress: Progress,
+}
+
+impl Push<'_> {
+    /// How its volume is walked.
+    fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            filter: self.capture.filter.clone(),
+            reserved: self.local.reserved.clone(),
+            spill: self.local.spill(),
+            watch: self.watch.clone(),
+        }
+    }
 }
 
 /// Pushes once, and gives the right to write back.

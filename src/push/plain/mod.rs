@@ -10,7 +10,7 @@ mod steps;
 use self::compare::{Compared, Comparison, Journal};
 use self::send::{Sender, Sent};
 use super::{Held, Outcome, Pass, Push, PushError};
-use crate::disk::{Scan, ScanOptions, Spool, StateFile};
+use crate::disk::{Scan, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
@@ -211,13 +211,7 @@ async fn prepare_index(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop
 }
 
 async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listing>, stop: &Stop) -> Result<Compared, PushError> {
-    let options = ScanOptions {
-        filter: request.capture.filter.clone(),
-        reserved: request.local.reserved.clone(),
-        spill: request.local.spill(),
-        watch: request.watch.clone(),
-    };
-    let scan = Scan::start(&request.local.volume, options)?;
+    let scan = Scan::start(&request.local.volume, request.scan_options())?;
     let index = memory.index()?;
     let comparison = Comparison {
         bucket: request.bucket.clone(),
