@@ -12,6 +12,7 @@ use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -148,9 +149,9 @@ async fn converse<S: Site>(stream: TcpStream, tls: Option<TlsAcceptor>, closing:
     }
 }
 
-async fn speak_http1<V>(stream: impl Read + Write + Unpin, service: V, closing: &Stop)
+async fn speak_http1<V>(stream: impl Read + Write + Unpin + 'static, service: V, closing: &Stop)
 where
-    V: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    V: Service<Request<Incoming>, Response = Response, Error = Infallible> + 'static,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -158,18 +159,12 @@ where
         .header_read_timeout(limits::HOOK_PING)
         .max_buf_size(limits::WEB_HEAD_BYTES)
         .serve_connection(stream, service);
-    let mut connection = pin!(connection);
-    // What a client does wrong is its own affair, here and below.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = closing.wait() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+    speak(connection, closing).await;
 }
 
-async fn speak_http2<V>(stream: impl Read + Write + Unpin, service: V, closing: &Stop)
+async fn speak_http2<V>(stream: impl Read + Write + Unpin + 'static, service: V, closing: &Stop)
 where
-    V: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    V: Service<Request<Incoming>, Response = Response, Error = Infallible> + 'static,
     V::Future: Send + 'static,
 {
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -179,6 +174,12 @@ where
         .keep_alive_interval(limits::HOOK_PING)
         .keep_alive_timeout(limits::WEB_TIMEOUT)
         .serve_connection(stream, service);
+    speak(connection, closing).await;
+}
+
+/// Speaks until the client leaves, or what is under way when the end has come has ended. What a client does wrong is its own
+/// affair.
+async fn speak(connection: impl GracefulConnection, closing: &Stop) {
     let mut connection = pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => return,
