@@ -96,8 +96,18 @@ impl Round {
 }
 
 impl Reconciler {
-    /// Works until the stop is asked for. What only a leader does is dropped the moment another may lead.
+    /// Works until the stop is asked for. What was received by then is written at once: nobody sends it again.
     pub async fn run(mut self, stop: &Stop) {
+        // Cancel-safe: each write stands alone, and the last round finds what is left.
+        let _ = stop.or(self.rounds()).await;
+        let (mut desks, mut overlaps) = (HashMap::new(), Overlaps::default());
+        if timely(limits::KUBE_FAREWELL, self.round(false, &mut desks, &mut overlaps)).await.is_none() {
+            tracing::warn!("the last reports of sidecars may not all be in the status of their PodFilesystemSyncs");
+        }
+    }
+
+    /// Works for ever. What only a leader does is dropped the moment another may lead.
+    async fn rounds(&mut self) {
         let mut desks = HashMap::new();
         let mut overlaps = Overlaps::default();
         loop {
@@ -110,16 +120,14 @@ impl Reconciler {
                 // Cancel-safe: each write stands alone, and the next round finds what is left.
                 tokio::select! {
                     biased;
-                    () = stop.wait() => return,
                     () = another(&mut leader) => continue,
                     next = round => due = next,
                 }
             }
             // Cancel-safe: what is not heard here is heard in the next turn.
             tokio::select! {
-                () = stop.wait() => return,
                 () = another(&mut self.leader) => {}
-                () = self.news.notified() => drop(stop.or(clock::sleep(limits::RECONCILE_GATHER)).await),
+                () = self.news.notified() => clock::sleep(limits::RECONCILE_GATHER).await,
                 () = clock::sleep(due.saturating_duration_since(clock::now())) => {}
             }
         }

@@ -151,7 +151,7 @@ pub async fn run(client: Client, settings: Settings, pod: &str, stop: &Stop) -> 
     // Cancel-safe: nothing is kept of a look.
     let _ = stop.or(cluster.look(&replica.client)).await;
     let around = replica.around(bundle, &cluster);
-    let webhook = Arc::new(replica.watch(around, leading, (pod, stop), &mut tasks));
+    let webhook = Arc::new(replica.watch(around, leading, pod, &mut tasks));
     let (client, end) = (replica.client.clone(), replica.end.clone());
     tasks.spawn(async move { cluster.watch(&client, &end).await });
     if let Some(web) = health {
@@ -254,7 +254,7 @@ impl Replica {
     }
 
     /// Watches PodFilesystemSyncs and Pods, and begins what works on them.
-    fn watch(&self, around: Around, leader: watch::Receiver<bool>, (pod, stop): (&str, &Stop), tasks: &mut Tasks<()>) -> Webhook {
+    fn watch(&self, around: Around, leader: watch::Receiver<bool>, pod: &str, tasks: &mut Tasks<()>) -> Webhook {
         let news = Arc::new(Notify::new());
         let (syncs, syncs_written) = reflector::store();
         let (known_pods, pods_written) = reflector::store();
@@ -277,8 +277,9 @@ impl Replica {
             metrics: self.metrics.controller().clone(),
             events: Events::new(self.client.clone(), pod),
         };
-        let stop = stop.clone();
-        tasks.spawn(async move { reconciler.run(&stop).await });
+        // Reports are taken for as long as reviews are. Whoever has given the Lease back leads nothing.
+        let end = self.end.clone();
+        tasks.spawn(async move { reconciler.run(&end).await });
         let receives = self.settings.progress && self.settings.tls != Tls::Off;
         let receiver = receives.then(|| Receiver::new(self.client.clone(), known_pods, inbox, self.metrics.controller().clone()));
         let counted = (Arc::clone(&self.readiness), self.metrics.clone());

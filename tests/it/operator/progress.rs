@@ -17,13 +17,17 @@ use volume_syncing_controller::operator::reconcile::Rules;
 
 const EVENTS: &str = "events.k8s.io/events";
 
-/// A cluster with the PodFilesystemSync `a`, the injected Pod `a-1`, and its token.
 fn cluster() -> Cluster {
     let cluster = Cluster::start();
+    fill(&cluster);
+    cluster
+}
+
+/// Puts the PodFilesystemSync `a`, the injected Pod `a-1` and its token into a cluster.
+pub fn fill(cluster: &Cluster) {
     cluster.put(SYNCS, sync("a", json!({})));
     let uid = cluster.put(PODS, pod("a-1", "a", Some("a")))["metadata"]["uid"].clone();
     cluster.token("token", review("ns", "a-1", &uid));
-    cluster
 }
 
 /// What the API server says of a Pod's token.
@@ -33,7 +37,7 @@ fn review(namespace: &str, pod: &str, uid: &Value) -> Value {
     json!({"authenticated": true, "audiences": [AUDIENCE], "user": user})
 }
 
-fn report(fields: Value) -> Value {
+pub fn report(fields: Value) -> Value {
     let mut whole =
         json!({"version": 1, "sync": "a", "directory": "bucket/a", "step": "push", "result": "complete", "sinceCompleteMs": 0});
     for (name, value) in fields.as_object().expect("fields") {

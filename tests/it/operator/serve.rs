@@ -3,6 +3,8 @@
 use super::caller::{Caller, patch, request};
 use super::certs::published;
 use super::cluster::{Cluster, Fault};
+use super::progress::{fill, report};
+use super::reconcile::status;
 use crate::machine::{Running, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -44,6 +46,12 @@ impl Controller {
         let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
         let bundle = published(&self.cluster).expect("it is published");
         Caller::new(address.parse().expect("an address"), &bundle)
+    }
+
+    /// Whether it holds the Lease.
+    fn leads(&self) -> bool {
+        let lease = self.cluster.get("coordination.k8s.io/leases", "system", "volume-syncing-controller");
+        lease.is_some_and(|lease| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| holder.starts_with("replica")))
     }
 
     /// All that was written but certificates and the Lease.
@@ -263,19 +271,13 @@ fn a_crowd_of_reviews_is_answered_in_time() {
 fn a_controller_that_ends_finishes_what_is_under_way() {
     let mut controller = Controller::start(&[]);
     let caller = controller.caller();
-    until("it leads", || {
-        let lease = controller.cluster.get("coordination.k8s.io/leases", "system", "volume-syncing-controller");
-        lease.is_some_and(|lease| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| holder.starts_with("replica")))
-    });
+    until("it leads", || controller.leads());
     let body = review("press").to_string();
     let whole = request("/mutate-pods", "application/json", body.as_bytes());
     let (first, rest) = whole.split_at(whole.len() - 10);
     let finish = caller.begins(first);
     controller.running.signal(Signal::TERM);
-    until("the Lease is given back", || {
-        let lease = controller.cluster.get("coordination.k8s.io/leases", "system", "volume-syncing-controller");
-        lease.is_some_and(|lease| lease["spec"]["holderIdentity"].is_null())
-    });
+    until("the Lease is given back", || !controller.leads());
     assert_eq!(caller.reviews(&review("press"))["allowed"], true, "the cluster does not know of the end yet");
     until("nothing new is taken", || caller.shakes_hands().is_err());
     let (status, answer) = finish(rest).expect("an answer");
@@ -284,6 +286,28 @@ fn a_controller_that_ends_finishes_what_is_under_way() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("all that was under way has ended"), "{said}");
     drop(controller.home);
+}
+
+#[test]
+fn a_report_that_is_taken_at_the_end_is_in_the_status() {
+    let mut controller = Controller::start(&[]);
+    let caller = controller.caller();
+    until("it leads", || controller.leads());
+    fill(&controller.cluster);
+    let reports = |generation: u64| {
+        let body = report(json!({"generation": generation})).to_string();
+        let head = "POST /progress HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer token\r\n";
+        caller.sends(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).expect("an answer").0
+    };
+    let generation = |controller: &Controller| status(&controller.cluster, "a")["locations"][0]["generation"].clone();
+    until("the Pod is known", || reports(7) == 204);
+    until("it is in the status", || generation(&controller) == 7);
+    controller.running.signal(Signal::TERM);
+    until("the Lease is given back", || !controller.leads());
+    // So soon after the last one, and of so little news, a report waits as long as anybody writes again.
+    assert_eq!(reports(8), 204);
+    controller.running.ends();
+    assert_eq!(generation(&controller), 8);
 }
 
 #[test]
