@@ -52,6 +52,19 @@ fn no_answer() -> kube::Error {
     kube::Error::Service(format!("no answer within {} s", limits::KUBE_TIMEOUT.as_secs()).into())
 }
 
+/// What is said of a state of affairs: once, for as long as it stays the same.
+#[derive(Debug, Default)]
+struct Complaint(String);
+
+impl Complaint {
+    /// What is to be said now; an empty text says that all is well.
+    fn if_new(&mut self, problem: String) -> Option<&str> {
+        let is_new = !problem.is_empty() && problem != self.0;
+        self.0 = problem;
+        is_new.then_some(&self.0)
+    }
+}
+
 /// Works for at most so long. The work is dropped then.
 async fn timely<T>(longest: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {

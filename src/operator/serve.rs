@@ -148,12 +148,10 @@ pub async fn run(client: Client, settings: Settings, pod: &str, stop: &Stop) -> 
     let (leads, leading) = replica.lead(pod, stop, &mut tasks);
     let bundle = replica.certify(shown, leads, &mut tasks);
     let cluster = Arc::new(Cluster::new(replica.settings.native, replica.settings.openshift, replica.settings.native_floor));
-    // Cancel-safe: nothing is kept of a look.
-    let _ = stop.or(cluster.look(&replica.client)).await;
     let around = replica.around(bundle, &cluster);
     let webhook = Arc::new(replica.watch(around, leading, pod, &mut tasks));
-    let (client, end) = (replica.client.clone(), replica.end.clone());
-    tasks.spawn(async move { cluster.watch(&client, &end).await });
+    let (client, readiness, end) = (replica.client.clone(), Arc::clone(&replica.readiness), replica.end.clone());
+    tasks.spawn(async move { cluster.watch(&client, &readiness, &end).await });
     if let Some(web) = health {
         tracing::info!(address = %web.address()?, "answering probes");
         let (webhook, end) = (Arc::clone(&webhook), replica.end.clone());

@@ -96,8 +96,8 @@ impl Webhook {
             // The second is what the predecessor's probes ask for.
             "/healthz" | "/health" => Page::plain(StatusCode::OK, "ok"),
             "/readyz" => {
-                self.readiness.cache(caches::is_whole(&self.syncs));
-                Page::verdict(self.readiness.check())
+                let unready = self.readiness.check(caches::is_whole(&self.syncs));
+                Page::verdict(unready.map_err(|missing| format!("ready: {missing}")))
             }
             "/metrics" => Page::metrics(self.metrics.render()),
             _ => Page::missing(),

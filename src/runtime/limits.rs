@@ -293,6 +293,8 @@ pub const CERT_FILES_LOOK: Duration = Duration::from_secs(10);
 pub const CERT_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at what the nodes are able to.
 pub const NODES_LOOK: Duration = Duration::from_secs(300);
+/// The same where there was no answer: until the first one nothing is judged here.
+pub const NODES_PAUSE: Duration = Duration::from_secs(2);
 /// Nodes of one page.
 pub const NODES_PAGE: u32 = 500;
 /// PodFilesystemSyncs that one message names.

@@ -85,9 +85,9 @@ impl Replica {
     }
 
     fn is_trusted(&self) -> bool {
-        // Of the cache of resources nobody has spoken here.
-        self.readiness.cache(true);
-        self.readiness.check().is_ok()
+        // Of the cluster and its resources nobody has spoken here.
+        self.readiness.cluster_is_known();
+        self.readiness.check(true).is_ok()
     }
 }
 
@@ -225,7 +225,7 @@ fn a_replica_that_does_not_lead_writes_over_nothing() {
     secret["data"]["tls.crt"] = "bm9uZQ==".into();
     cluster.put("/secrets", secret);
     // It has looked at the broken one when it has looked at what came after it.
-    until("it looked", || replica.readiness.check().is_err() && cluster.asked("GET", "secrets").len() >= 2);
+    until("it looked", || replica.readiness.check(true).is_err() && cluster.asked("GET", "secrets").len() >= 2);
     assert!(cluster.asked("PUT", "secrets").is_empty() && published(&cluster).is_none());
     leads.send_replace(true);
     until("the leader mends it", || replica.is_trusted() && !cluster.asked("PUT", "secrets").is_empty());

@@ -320,6 +320,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response {
     if path == "/version" {
         return reply(200, &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0", "platform": "linux/amd64"}));
     }
+    if path == "/apis" {
+        return reply(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}));
+    }
     let Some(place) = Place::read(&path) else { return refusal(404, "NotFound") };
     let options: BTreeMap<String, String> = pairs(&query);
     let is_watch = options.get("watch").is_some_and(|word| word == "true" || word == "1");

@@ -25,7 +25,10 @@ struct Controller {
 impl Controller {
     /// With certificates of its own, in a cluster with one PodFilesystemSync.
     fn start(flags: &[&str]) -> Controller {
-        let cluster = Cluster::start();
+        Controller::start_in(Cluster::start(), flags)
+    }
+
+    fn start_in(cluster: Cluster, flags: &[&str]) -> Controller {
         let service = json!({"service": {"name": "hook", "namespace": "system"}});
         let webhook =
             json!({"name": "a.example.org", "clientConfig": service, "sideEffects": "None", "admissionReviewVersions": ["v1"]});
@@ -150,12 +153,12 @@ fn a_pod_is_injected_refused_or_left_alone() {
     let (status, body) = caller.posts("/inform", review("press").to_string().as_bytes());
     assert_eq!((status, body.contains("\"allowed\":true")), (200, true), "{body}");
 
+    let metric = |labels: &str| controller.running.metric(&format!("vsc_admission_requests_total{{{labels}}}"));
+    assert_eq!(metric("result=\"injected\",reason=\"\""), 1.0);
     controller.cluster.put(SYNCS, sync("second", "press"));
     until("several are refused", || caller.reviews(&review("press"))["allowed"] == false);
     let message = caller.reviews(&review("press"))["status"]["message"].to_string();
     assert!(message.contains("cloud-press") && message.contains("second"), "{message}");
-    let metric = |labels: &str| controller.running.metric(&format!("vsc_admission_requests_total{{{labels}}}"));
-    assert_eq!(metric("result=\"injected\",reason=\"\""), 1.0);
     assert_eq!(metric("result=\"refused\",reason=\"no_match\""), 2.0);
     assert_eq!(metric("result=\"skipped\",reason=\"not_created\""), 1.0);
     assert!(metric("result=\"refused\",reason=\"choice\"") >= 2.0);
@@ -338,6 +341,24 @@ fn what_is_wrong_with_its_options_is_told_at_once() {
     for words in ["has 3 mistakes", "WEBHOOK_CONFIGURATION is missing", "IMAGE is missing", "NO_MATCH is 'perhaps'"] {
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn no_pod_is_judged_before_the_nodes_were_looked_at() {
+    let cluster = Cluster::start();
+    cluster.fail(Fault { method: "GET", path: "/nodes", times: 2, status: 500 });
+    let controller = Controller::start_in(cluster, &[]);
+    assert_eq!(controller.cluster.asked("GET", "/nodes").len(), 3, "it is ready after the first answer");
+    let said = controller.running.said();
+    assert_eq!(said.matches("what the cluster is able to is not known").count(), 1, "once for as long as it is so: {said}");
+    assert!(said.contains("not ready: the API server has not answered yet what the cluster is able to"), "{said}");
+    let added = patch(&controller.caller().reviews(&review("press")));
+    assert!(added.iter().any(|add| add["value"].to_string().contains("\"restartPolicy\":\"Always\"")), "{added:?}");
+
+    let cluster = Cluster::start();
+    cluster.fail(Fault { method: "GET", path: "/nodes", times: 1, status: 403 });
+    let controller = Controller::start_in(cluster, &[]);
+    assert_eq!(controller.cluster.asked("GET", "/nodes").len(), 1, "a right that is missing is an answer");
 }
 
 #[test]
