@@ -289,8 +289,8 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub const CERT_LOOK: Duration = Duration::from_secs(60);
 /// Between two looks at mounted certificates.
 pub const CERT_FILES_LOOK: Duration = Duration::from_secs(10);
-/// After a write that failed or came too late, the next try waits for so long.
-pub const CERT_PAUSE: Duration = Duration::from_secs(1);
+/// After a write that failed the next try waits for so long, unless something changes: a right that is missing stays missing.
+pub const CERT_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks at what the nodes are able to.
 pub const NODES_LOOK: Duration = Duration::from_secs(300);
 /// The same where there was no answer: until the first one nothing is judged here.

@@ -8,7 +8,7 @@ mod validity;
 
 pub use files::{Files, watch_files};
 pub use keeper::{Keeper, Place};
-pub use own::{Kept, Step, Terms, advance};
+pub use own::Terms;
 
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
@@ -73,6 +73,11 @@ impl Fault for CertError {
     }
 }
 
+/// What is wrong with a certificate, and what to do: it is met long after the start, where nothing but the log is read.
+fn advised(error: &CertError) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"))
+}
+
 /// The certificate that clients are shown, which may be exchanged at any time.
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -96,6 +101,11 @@ impl Shown {
             CertifiedKey::from_der(chain, key, &crypto::ring::default_provider()).map_err(|cause| CertError::Pair { cause })?;
         *self.pair.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(pair));
         Ok(expires)
+    }
+
+    /// What follows where another one cannot be shown.
+    fn stays(&self) -> &'static str {
+        if self.is_loaded() { "the certificate stays as it is" } else { "there is no certificate to show" }
     }
 
     /// Whether there is one.

@@ -344,6 +344,23 @@ fn what_is_wrong_with_its_options_is_told_at_once() {
 }
 
 #[test]
+fn what_is_wrong_with_certificates_is_said_once_and_what_to_do() {
+    let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
+    cluster.fail(Fault { method: "POST", path: "/secrets", times: usize::MAX, status: 403 });
+    let running = begin(&cluster, home.path(), &["--tls-mode=self", "--webhook-configuration=hooks", "--image=x"]);
+    for times in 1..4 {
+        until("it tries", || cluster.asked("POST", "/secrets").len() >= times);
+        let metadata = json!({"name": "hooks", "labels": {"change": times.to_string()}});
+        cluster.put(CONFIGURATIONS, json!({"metadata": metadata, "webhooks": []}));
+    }
+    running.says("writing the Secret 'volume-syncing-controller'", 1);
+    assert_eq!(running.said().matches("the webhook's certificates").count(), 1, "{}", running.said());
+    let running = begin(&cluster, home.path(), &["--tls-mode=files", "--tls-crt=crt", "--image=x"]);
+    running.says("there is no certificate to show: 'crt' ", 1);
+    running.says("(name both files with --tls-crt and --tls-key)", 1);
+}
+
+#[test]
 fn no_pod_is_judged_before_the_nodes_were_looked_at() {
     let cluster = Cluster::start();
     cluster.fail(Fault { method: "GET", path: "/nodes", times: 2, status: 500 });
