@@ -36,7 +36,7 @@ pub struct Serve {
     /// The Service by which the webhook is reached
     #[arg(long, env = "SERVICE_NAME", value_name = "NAME")]
     pub service_name: Option<String>,
-    /// One replica leads, and writes; false: this one only answers
+    /// One replica leads and makes keys and statuses; false: none does, and each one keeps certificates and writes its reports
     #[arg(long, env = "LEADER_ELECTION", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader: Option<String>,
     /// The Lease by which one replica leads [default: volume-syncing-controller]
