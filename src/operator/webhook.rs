@@ -2,7 +2,7 @@
 //! that is not enough, and writes nothing: a dry run is no special case.
 
 use super::crd::PodFilesystemSync;
-use super::inject::{Choice, Injection, Refusal, Surroundings, inject, select};
+use super::inject::{Choice, Injection, Refusal, Surroundings, inject, names, select};
 use super::progress::Receiver;
 use super::readiness::Readiness;
 use super::review::{Answer, Question, ReviewError};
@@ -157,15 +157,18 @@ impl Webhook {
             return Ok((Verdict::Skipped(Skip::NotCreated), Answer::unchanged(uid, Vec::new())));
         }
         let known = self.syncs.state_filter(|sync| sync.metadata.namespace.as_deref() == Some(namespace));
-        if let Ok(Choice::Sync(sync)) = select(object, namespace, known.iter().map(|sync| &**sync)) {
-            return self.inject(question, sync);
+        match select(object, namespace, known.iter().map(|sync| &**sync)) {
+            // What it asked for a moment ago is as good as what it asks for now, but not if that was nothing.
+            Ok(Choice::Sync(sync)) if !sync.spec.asks_for_nothing() => return self.inject(question, sync),
+            _ => {}
         }
         // The cache may be behind: what was applied together with the Pod is not in it yet.
         let found = match self.look_up(namespace).await {
             Ok(found) => found,
             Err(error) => {
                 let problem = format!(
-                    "no PodFilesystemSync for this Pod is known here, and the API server was asked in vain ({}); try again",
+                    "no PodFilesystemSync that asks for anything is known here for this Pod, and the API server was asked in vain \
+                     ({}); try again",
                     in_words(&error)
                 );
                 return Ok(refused(question, Refuse::Unknown, problem));
@@ -231,16 +234,10 @@ fn refused(question: &Question, why: Refuse, message: String) -> (Verdict, Answe
 }
 
 fn no_match(namespace: &str, found: &[PodFilesystemSync]) -> String {
-    let mut names: Vec<&str> = found.iter().filter_map(|sync| sync.metadata.name.as_deref()).collect();
-    names.sort_unstable();
-    let more = if names.len() > limits::NAMED_SYNCS { ", …" } else { "" };
-    names.truncate(limits::NAMED_SYNCS);
+    let names = names(found).join(", ");
     match names.is_empty() {
         true => format!("there is no PodFilesystemSync in the namespace '{namespace}'"),
-        false => format!(
-            "no PodFilesystemSync of the namespace '{namespace}' matches this Pod (there are: {}{more})",
-            names.join(", ")
-        ),
+        false => format!("no PodFilesystemSync of the namespace '{namespace}' matches this Pod (there are: {names})"),
     }
 }
 

@@ -15,7 +15,7 @@ mod volumes;
 
 pub use patch::Add;
 pub use refusal::Refusal;
-pub use select::{Choice, select};
+pub use select::{Choice, names, select};
 
 use self::containers::Frame;
 use self::patch::Wanted;
@@ -81,7 +81,7 @@ pub struct Injection {
     pub warnings: Vec<String>,
     /// Which kind of sidecar it gets.
     pub kind: SidecarKind,
-    /// Why nothing is added, where the Pod itself is the reason.
+    /// Why nothing is added, where there is nothing to be done.
     pub skipped: Option<&'static str>,
 }
 
@@ -122,7 +122,6 @@ pub fn inject(pod: &Value, sync: &PodFilesystemSync, surroundings: &Surroundings
 
 /// Why a Pod is left as it is.
 fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
-    let directions = sync.spec.sync_options.directions();
     if annotation(pod, MIRROR_ANNOTATION).is_some() {
         return Some("it is the image of a static Pod");
     }
@@ -131,7 +130,7 @@ fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
     {
         return Some("it is a Pod for Windows");
     }
-    (!directions.from_remote && (!directions.to_remote || sync.spec.suspend)).then_some("no direction is allowed")
+    sync.spec.asks_for_nothing().then_some("no direction is allowed")
 }
 
 /// What an earlier injection wrote on the Pod, if that can be read.

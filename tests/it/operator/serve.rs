@@ -218,19 +218,30 @@ fn what_is_no_review_is_refused_and_the_next_one_is_answered() {
 
 #[test]
 fn what_the_cache_lacks_is_asked_for_and_what_it_has_outlives_the_api_server() {
-    let controller = Controller::start(&[]);
+    let cluster = Cluster::start();
+    let mut idle = sync("idle", "idle");
+    idle["spec"]["syncOptions"]["allowedDirections"] = json!({"toRemote": false, "fromRemote": false});
+    cluster.put(SYNCS, idle.clone());
+    let controller = Controller::start_in(cluster, &[]);
     let caller = controller.caller();
     assert_eq!(caller.reviews(&review("press"))["allowed"], true);
+    let bare = caller.reviews(&review("idle"));
+    assert_eq!((&bare["allowed"], bare.get("patch")), (&json!(true), None), "it asks for nothing");
     // No watch comes back: what is applied now is not heard of.
     controller.cluster.fail(Fault { method: "GET", path: "/v1alpha1/podfilesystemsyncs", times: usize::MAX, status: 500 });
     controller.cluster.away(true);
     controller.cluster.away(false);
     controller.cluster.put(SYNCS, sync("fresh", "fresh"));
     assert_eq!(caller.reviews(&review("fresh"))["allowed"], true);
-    assert_eq!(controller.cluster.asked("GET", "/namespaces/press/podfilesystemsyncs").len(), 1, "it was asked once");
+    idle["spec"]["syncOptions"]["allowedDirections"]["fromRemote"] = true.into();
+    controller.cluster.put(SYNCS, idle);
+    assert!(paths(&patch(&caller.reviews(&review("idle")))).contains("/spec/initContainers"), "a moment ago it asked for nothing");
+    assert_eq!(controller.cluster.asked("GET", "/namespaces/press/podfilesystemsyncs").len(), 3, "once for each that is not certain");
 
     controller.cluster.away(true);
     assert_eq!(caller.reviews(&review("press"))["allowed"], true, "from the cache");
+    let refused = caller.reviews(&review("idle"));
+    assert!(refused["status"]["message"].to_string().contains("asks for anything is known here"), "{refused}");
     let refused = caller.reviews(&review("stranger"));
     assert!(refused["status"]["message"].to_string().contains("the API server was asked in vain"), "{refused}");
     assert_eq!(controller.running.page("/readyz").0, 200, "it still answers");
