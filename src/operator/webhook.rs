@@ -10,6 +10,7 @@ use super::web::Site;
 use super::{caches, in_words, no_answer, timely};
 use crate::admin::{Page, respond};
 use crate::contract::kubernetes::OPT_IN_LABEL;
+use crate::contract::progress::one_line;
 use crate::runtime::{clock, compute, limits};
 use crate::telemetry::{OperatorMetrics, Refuse, Skip, Verdict};
 use axum::body::{Body, to_bytes};
@@ -111,8 +112,9 @@ impl Webhook {
         let (verdict, response) = match answered.unwrap_or(Err(Unanswered::TooSlow)) {
             Ok((verdict, body)) => (verdict, ([(header::CONTENT_TYPE, "application/json")], body).into_response()),
             Err(unanswered) => {
-                tracing::warn!("a review was not answered: {unanswered}");
-                (Verdict::Error, (unanswered.status(), format!("{unanswered}\n")).into_response())
+                let problem = one_line(&unanswered.to_string(), limits::REFUSAL_BYTES);
+                tracing::warn!("a review was not answered: {problem}");
+                (Verdict::Error, (unanswered.status(), format!("{problem}\n")).into_response())
             }
         };
         if is_pods {
@@ -229,7 +231,10 @@ impl std::fmt::Debug for Webhook {
 }
 
 fn refused(question: &Question, why: Refuse, message: String) -> (Verdict, Answer) {
-    tracing::info!(namespace = question.namespace, "a Pod was refused: {message}");
+    // A Pod's own words are in it: they begin no line of a log, and fill none.
+    let message = one_line(&message, limits::REFUSAL_BYTES);
+    let namespace = one_line(&question.namespace, limits::REFUSAL_BYTES);
+    tracing::info!(namespace, "a Pod was refused: {message}");
     (Verdict::Refused(why), Answer::refused(&question.uid, message))
 }
 

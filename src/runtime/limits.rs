@@ -297,5 +297,7 @@ pub const NODES_LOOK: Duration = Duration::from_secs(300);
 pub const NODES_PAUSE: Duration = Duration::from_secs(2);
 /// Nodes of one page.
 pub const NODES_PAGE: u32 = 500;
+/// What a refused Pod is told is no longer: it repeats what a Pod says, which may be of any length.
+pub const REFUSAL_BYTES: usize = 2048;
 /// PodFilesystemSyncs that one message names.
 pub const NAMED_SYNCS: usize = 10;

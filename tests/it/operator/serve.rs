@@ -217,6 +217,23 @@ fn what_is_no_review_is_refused_and_the_next_one_is_answered() {
 }
 
 #[test]
+fn a_pods_words_are_cut_and_begin_no_line_of_the_log() {
+    let controller = Controller::start(&[]);
+    let mut loud = review("press");
+    let name = format!("x\n2026-01-01T00:00:00Z INFO all is well {}", "y".repeat(100_000));
+    loud["request"]["object"]["metadata"]["annotations"] = json!({"riotkit.org/pod-filesystem-sync": name});
+    let refused = controller.caller().reviews(&loud);
+    let message = refused["status"]["message"].as_str().expect("a message");
+    assert!(message.len() <= 2048 && message.contains("names the PodFilesystemSync 'x 2026-") && !message.contains('\n'), "{message}");
+    loud["request"]["resource"] = "y".repeat(100_000).into();
+    let (status, answer) = controller.caller().posts("/mutate-pods", loud.to_string().as_bytes());
+    assert!(status == 400 && answer.len() < 3000, "{status} {}", answer.len());
+    let said = controller.running.said();
+    assert!(said.lines().all(|line| !line.contains("INFO all is well") || line.contains("a Pod was refused")), "{said}");
+    assert!(said.lines().all(|line| line.len() < 3000), "no line is long");
+}
+
+#[test]
 fn what_the_cache_lacks_is_asked_for_and_what_it_has_outlives_the_api_server() {
     let cluster = Cluster::start();
     let mut idle = sync("idle", "idle");
