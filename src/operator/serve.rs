@@ -11,8 +11,8 @@ use super::pods;
 use super::progress::{Inbox, Receiver};
 use super::readiness::Readiness;
 use super::reconcile::{Reconciler, Rules};
-use super::web::Front;
-use super::webhook::{Around, Webhook};
+use super::web::{self, Front};
+use super::webhook::{self, Around, Webhook};
 use crate::admin::{AdminError, Web};
 use crate::fault::{Fault, Kind};
 use crate::runtime::{Stop, Tasks, limits};
@@ -157,7 +157,7 @@ pub async fn run(client: Client, settings: Settings, pod: &str, stop: &Stop) -> 
         let (webhook, end) = (Arc::clone(&webhook), replica.end.clone());
         tasks.spawn(async move { web.serve_pages(&end, move |path| webhook.page(path)).await });
     }
-    front.serve(stop, limits::HOOK_DRAIN, webhook).await;
+    front.serve(stop, web::Terms::default(), webhook).await;
     replica.end.ask();
     while tasks.next().await.is_some() {}
     tracing::info!("all that was under way has ended");
@@ -281,7 +281,9 @@ impl Replica {
         let receives = self.settings.progress && self.settings.tls != Tls::Off;
         let receiver = receives.then(|| Receiver::new(self.client.clone(), known_pods, inbox, self.metrics.controller().clone()));
         let counted = (Arc::clone(&self.readiness), self.metrics.clone());
-        Webhook::new((self.client.clone(), syncs), around, self.settings.lets_unmatched_in, receiver, counted)
+        let rules =
+            webhook::Rules { lets_unmatched_in: self.settings.lets_unmatched_in, hides_metrics: self.settings.health.is_some() };
+        Webhook::new((self.client.clone(), syncs), around, rules, receiver, counted)
     }
 }
 

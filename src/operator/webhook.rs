@@ -28,20 +28,40 @@ use tokio::sync::Semaphore;
 const MUTATE: &str = "/mutate-pods";
 const INFORM: &str = "/inform";
 const PROGRESS: &str = "/progress";
+/// What Prometheus reads: it names namespaces and PodFilesystemSyncs.
+const METRICS: &str = "/metrics";
 
 /// What injected containers are made with, as it is now: what is found out about the cluster may change.
 pub type Around = Box<dyn Fn() -> Surroundings + Send + Sync>;
+
+/// What is answered otherwise where it is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Pods without a PodFilesystemSync are let in as they are.
+    pub lets_unmatched_in: bool,
+    /// Metrics have an address of their own: they are not shown to all that reach the webhook.
+    pub hides_metrics: bool,
+}
+
+/// What a review is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Matter {
+    /// A Pod.
+    Pod,
+    /// A PodFilesystemSync: configurations of the predecessor still ask.
+    Sync,
+}
 
 /// The webhook of one replica.
 pub struct Webhook {
     client: Client,
     syncs: Store<PodFilesystemSync>,
     around: Around,
-    /// Pods without a PodFilesystemSync are let in as they are.
-    lets_unmatched_in: bool,
+    rules: Rules,
     progress: Option<Receiver>,
     readiness: Arc<Readiness>,
     metrics: OperatorMetrics,
+    small: Semaphore,
     large: Semaphore,
     lookups: Semaphore,
 }
@@ -83,12 +103,12 @@ impl Webhook {
     pub fn new(
         (client, syncs): (Client, Store<PodFilesystemSync>),
         around: Around,
-        lets_unmatched_in: bool,
+        rules: Rules,
         progress: Option<Receiver>,
         (readiness, metrics): (Arc<Readiness>, OperatorMetrics),
     ) -> Webhook {
-        let (large, lookups) = (Semaphore::new(limits::REVIEWS_LARGE), Semaphore::new(limits::LOOKUPS));
-        Webhook { client, syncs, around, lets_unmatched_in, progress, readiness, metrics, large, lookups }
+        let [small, large, lookups] = [limits::REVIEWS_SMALL, limits::REVIEWS_LARGE, limits::LOOKUPS].map(Semaphore::new);
+        Webhook { client, syncs, around, rules, progress, readiness, metrics, small, large, lookups }
     }
 
     /// The pages for probes and Prometheus.
@@ -100,15 +120,15 @@ impl Webhook {
                 let unready = self.readiness.check(caches::is_whole(&self.syncs));
                 Page::verdict(unready.map_err(|missing| format!("ready: {missing}")))
             }
-            "/metrics" => Page::metrics(self.metrics.render()),
+            METRICS => Page::metrics(self.metrics.render()),
             _ => Page::missing(),
         }
     }
 
     /// Answers a review, and counts it.
-    async fn review(&self, request: Request<Body>) -> Response {
-        let (begin, is_pods) = (clock::now(), request.uri().path() == MUTATE);
-        let answered = timely(limits::REVIEW_TIMEOUT, self.answer_review(request)).await;
+    async fn review(&self, matter: Matter, request: Request<Body>) -> Response {
+        let begin = clock::now();
+        let answered = timely(limits::REVIEW_TIMEOUT, self.answer_review(matter, request)).await;
         let (verdict, response) = match answered.unwrap_or(Err(Unanswered::TooSlow)) {
             Ok((verdict, body)) => (verdict, ([(header::CONTENT_TYPE, "application/json")], body).into_response()),
             Err(unanswered) => {
@@ -117,20 +137,19 @@ impl Webhook {
                 (Verdict::Error, (unanswered.status(), format!("{problem}\n")).into_response())
             }
         };
-        if is_pods {
+        if matter == Matter::Pod {
             self.metrics.reviewed(verdict, begin.elapsed());
         }
         response
     }
 
-    async fn answer_review(&self, request: Request<Body>) -> Result<(Verdict, Vec<u8>), Unanswered> {
+    async fn answer_review(&self, matter: Matter, request: Request<Body>) -> Result<(Verdict, Vec<u8>), Unanswered> {
         if request.method() != Method::POST {
             return Err(Unanswered::Method);
         }
         if !is_json(&request) {
             return Err(Unanswered::ContentType);
         }
-        let is_pods = request.uri().path() == MUTATE;
         let body = request.into_body();
         let length = body.size_hint().upper();
         let is_small = length.is_some_and(|length| length <= limits::REVIEW_SMALL_BYTES as u64);
@@ -138,17 +157,17 @@ impl Webhook {
             return Err(Unanswered::TooLong);
         }
         // Held until the answer is written. It is never closed.
-        let _turn = if is_small { None } else { self.large.acquire().await.ok() };
+        let _turn = if is_small { &self.small } else { &self.large }.acquire().await.ok();
         let body = read(body).await?;
         let question = match is_small {
             true => Question::read(&body)?,
             false => compute("a large review", move || Question::read(&body)).await?,
         };
-        // What PodFilesystemSyncs there are is heard from the watch, and what is wrong with one is told by its schema and its
-        // conditions: configurations of the predecessor still ask, and are told yes.
-        let (verdict, answer) = match is_pods {
-            true => self.judge(&question).await?,
-            false => (Verdict::Skipped(Skip::NotCreated), Answer::unchanged(&question.uid, Vec::new())),
+        let (verdict, answer) = match matter {
+            Matter::Pod => self.judge(&question).await?,
+            // What PodFilesystemSyncs there are is heard from the watch, and what is wrong with one is told by its schema and its
+            // conditions.
+            Matter::Sync => (Verdict::Skipped(Skip::NotCreated), Answer::unchanged(&question.uid, Vec::new())),
         };
         Ok((verdict, answer.body()))
     }
@@ -178,7 +197,7 @@ impl Webhook {
         };
         match select(object, namespace, found.iter()) {
             Ok(Choice::Sync(sync)) => self.inject(question, sync),
-            Ok(Choice::None) if self.lets_unmatched_in => {
+            Ok(Choice::None) if self.rules.lets_unmatched_in => {
                 let warning = format!("{}; it is not synced", no_match(namespace, &found));
                 Ok((Verdict::Skipped(Skip::NoMatch), Answer::unchanged(uid, vec![warning])))
             }
@@ -217,8 +236,10 @@ impl Webhook {
 impl Site for Webhook {
     async fn answer(&self, request: Request<Body>) -> Response {
         match (request.uri().path(), &self.progress) {
-            (MUTATE | INFORM, _) => self.review(request).await,
+            (MUTATE, _) => self.review(Matter::Pod, request).await,
+            (INFORM, _) => self.review(Matter::Sync, request).await,
             (PROGRESS, Some(receiver)) => receiver.answer(request).await,
+            (METRICS, _) if self.rules.hides_metrics => respond(request.method(), Page::missing()).map(Body::from),
             (path, _) => respond(request.method(), self.page(path)).map(Body::from),
         }
     }
@@ -252,7 +273,8 @@ fn is_json(request: &Request<Body>) -> bool {
 }
 
 async fn read(body: Body) -> Result<Bytes, Unanswered> {
-    to_bytes(body, limits::REVIEW_BYTES).await.map_err(|error| {
+    let whole = timely(limits::REVIEW_READ, to_bytes(body, limits::REVIEW_BYTES)).await.ok_or(Unanswered::Cut)?;
+    whole.map_err(|error| {
         let is_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("length limit"));
         if is_long { Unanswered::TooLong } else { Unanswered::Cut }
     })

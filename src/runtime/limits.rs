@@ -258,10 +258,14 @@ pub const REPORT_PAUSE: Duration = Duration::from_secs(30);
 pub const REPORT_FAREWELL: Duration = Duration::from_secs(1);
 /// An AdmissionReview is no longer: the API server takes objects of 3 MiB, and a review may hold two of them.
 pub const REVIEW_BYTES: usize = 10 << 20;
-/// A review up to this size is read without waiting for others.
+/// A review up to this size does not wait for larger ones.
 pub const REVIEW_SMALL_BYTES: usize = 256 << 10;
+/// Such reviews that are read and judged at once; with the larger ones, 32 MiB of what anybody may send are held.
+pub const REVIEWS_SMALL: usize = 48;
 /// Larger reviews that are read and judged at once: each takes several times its size meanwhile.
 pub const REVIEWS_LARGE: usize = 2;
+/// A review that is being read arrives within this time: the API server sends it at once, and others wait meanwhile.
+pub const REVIEW_READ: Duration = Duration::from_secs(3);
 /// A request is read and answered within this time. The API server itself gives up after 5 s unless told otherwise.
 pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
 /// The question for PodFilesystemSyncs that the cache lacks is answered within this time, or counts as not answered: the API
@@ -271,10 +275,9 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOKUPS: usize = 8;
 /// Connections to the webhook at once; one that is at rest is cut for a new one.
 pub const HOOK_CONNECTIONS: usize = 512;
-/// Requests under way on one connection of HTTP/2, as the API server does by default.
-pub const HOOK_STREAMS: u32 = 250;
-/// On a connection that is at rest for this long, it is asked whether the other side is still there.
-pub const HOOK_PING: Duration = Duration::from_secs(30);
+/// A connection may rest for so long before it is ended. The API server ends its own after 90 s: were we first, a review that it
+/// sends at that moment would fail.
+pub const HOOK_REST: Duration = Duration::from_secs(120);
 /// After the stop was asked for, connections are taken for so long: the cluster goes on sending them until all of its nodes know.
 pub const HOOK_DRAIN: Duration = Duration::from_secs(3);
 /// Then what is under way gets this long.

@@ -27,7 +27,7 @@ pub struct Serve {
     /// Where the API server's questions are answered [default: [::]:4443 with TLS, [::]:8080 without]
     #[arg(long, env = "SERVE_ADDRESS", value_name = "ADDRESS")]
     pub address: Option<String>,
-    /// Where probes and Prometheus are answered without TLS as well (/healthz, /readyz, /metrics)
+    /// Where probes and Prometheus are answered without TLS (/healthz, /readyz, /metrics); --address has no metrics then
     #[arg(long, env = "HEALTH_ADDR", value_name = "ADDRESS")]
     pub health_addr: Option<String>,
     /// The controller's namespace [default: that of the ServiceAccount]

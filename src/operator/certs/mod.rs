@@ -124,13 +124,11 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// How the webhook speaks TLS: versions 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+/// How the webhook speaks TLS: versions 1.2 and 1.3.
 pub fn server_config(shown: Arc<Shown>) -> Result<Arc<ServerConfig>, CertError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|cause| CertError::Pair { cause })?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(builder.with_no_client_auth().with_cert_resolver(shown)))
 }
 
 fn provider() -> Arc<CryptoProvider> {

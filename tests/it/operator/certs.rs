@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use volume_syncing_controller::operator::certs::{Files, Keeper, Place, Shown, Terms, server_config, watch_files};
 use volume_syncing_controller::operator::readiness::Readiness;
-use volume_syncing_controller::operator::web::{Front, Site};
+use volume_syncing_controller::operator::web::{self, Front, Site};
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::telemetry::OperatorMetrics;
 
@@ -41,7 +41,7 @@ impl TimeProvider for TestTime {
     }
 }
 
-struct Nothing;
+pub struct Nothing;
 
 impl Site for Nothing {
     async fn answer(&self, _: Request<Body>) -> Response {
@@ -70,7 +70,9 @@ impl Replica {
         runtime.spawn(keep(shown, Arc::clone(&readiness), OperatorMetrics::new(), stop.clone()));
         drop(guard);
         let served = stop.clone();
-        runtime.spawn(async move { front.serve(&served, Duration::ZERO, Arc::new(Nothing)).await });
+        runtime.spawn(async move {
+            front.serve(&served, web::Terms { drain: Duration::ZERO, ..web::Terms::default() }, Arc::new(Nothing)).await
+        });
         Replica { address, readiness, stop, runtime: Some(runtime) }
     }
 

@@ -8,6 +8,7 @@ use super::reconcile::status;
 use crate::machine::{Running, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use volume_syncing_controller::operator::nodes::{self, Ability};
@@ -45,10 +46,8 @@ impl Controller {
 
     /// Who trusts what was published.
     fn caller(&self) -> Caller {
-        let said = self.running.said();
-        let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
         let bundle = published(&self.cluster).expect("it is published");
-        Caller::new(address.parse().expect("an address"), &bundle)
+        Caller::new(webhook_of(&self.running), &bundle)
     }
 
     /// Whether it holds the Lease.
@@ -66,13 +65,20 @@ impl Controller {
 }
 
 /// Starts the program beside a cluster, with what all of these tests say.
-fn begin(cluster: &Cluster, home: &std::path::Path, flags: &[&str]) -> Running {
+pub fn begin(cluster: &Cluster, home: &std::path::Path, flags: &[&str]) -> Running {
     std::fs::write(home.join("kubeconfig"), cluster.kubeconfig()).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_volume-syncing-controller"));
     command.env_clear().env("KUBECONFIG", home.join("kubeconfig")).env("POD_NAME", "replica").current_dir(home);
     command.args(["serve", "--namespace=system", "--service-name=hook", "--address=127.0.0.1:0", "--health-addr=127.0.0.1:0"]);
     command.args(flags);
     Running::start(command)
+}
+
+/// Where it answers reviews.
+pub fn webhook_of(running: &Running) -> SocketAddr {
+    let said = running.said();
+    let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    address.parse().expect("an address")
 }
 
 fn sync(name: &str, app: &str) -> Value {
@@ -90,7 +96,7 @@ fn sync(name: &str, app: &str) -> Value {
 }
 
 /// A review of a new Pod with this label.
-fn review(app: &str) -> Value {
+pub fn review(app: &str) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -205,6 +211,9 @@ fn what_is_no_review_is_refused_and_the_next_one_is_answered() {
     assert_eq!(wrong("/nothing", "application/json", b"{}").0, 405);
     assert_eq!(caller.sends(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0, 404);
     assert_eq!(caller.sends(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0, 200);
+    let health = controller.running.page("/metrics").0;
+    let front = caller.sends(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("an answer").0;
+    assert_eq!((health, front), (200, 404), "the names of namespaces are not for all that reach the webhook");
     let too_long = format!(
         "POST /mutate-pods HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         11 << 20
@@ -224,7 +233,10 @@ fn a_pods_words_are_cut_and_begin_no_line_of_the_log() {
     loud["request"]["object"]["metadata"]["annotations"] = json!({"riotkit.org/pod-filesystem-sync": name});
     let refused = controller.caller().reviews(&loud);
     let message = refused["status"]["message"].as_str().expect("a message");
-    assert!(message.len() <= 2048 && message.contains("names the PodFilesystemSync 'x 2026-") && !message.contains('\n'), "{message}");
+    assert!(
+        message.len() <= 2048 && message.contains("names the PodFilesystemSync 'x 2026-") && !message.contains('\n'),
+        "{message}"
+    );
     loud["request"]["resource"] = "y".repeat(100_000).into();
     let (status, answer) = controller.caller().posts("/mutate-pods", loud.to_string().as_bytes());
     assert!(status == 400 && answer.len() < 3000, "{status} {}", answer.len());
@@ -252,8 +264,15 @@ fn what_the_cache_lacks_is_asked_for_and_what_it_has_outlives_the_api_server() {
     assert_eq!(caller.reviews(&review("fresh"))["allowed"], true);
     idle["spec"]["syncOptions"]["allowedDirections"]["fromRemote"] = true.into();
     controller.cluster.put(SYNCS, idle);
-    assert!(paths(&patch(&caller.reviews(&review("idle")))).contains("/spec/initContainers"), "a moment ago it asked for nothing");
-    assert_eq!(controller.cluster.asked("GET", "/namespaces/press/podfilesystemsyncs").len(), 3, "once for each that is not certain");
+    assert!(
+        paths(&patch(&caller.reviews(&review("idle")))).contains("/spec/initContainers"),
+        "a moment ago it asked for nothing"
+    );
+    assert_eq!(
+        controller.cluster.asked("GET", "/namespaces/press/podfilesystemsyncs").len(),
+        3,
+        "once for each that is not certain"
+    );
 
     controller.cluster.away(true);
     assert_eq!(caller.reviews(&review("press"))["allowed"], true, "from the cache");
@@ -347,9 +366,7 @@ fn without_tls_it_answers_in_the_clear_and_no_token_is_sent_there() {
     cluster.put(SYNCS, sync("cloud-press", "press"));
     let running = begin(&cluster, home.path(), &["--image=registry/image:1"]);
     until("it is ready", || running.page("/readyz").0 == 200);
-    let said = running.said();
-    let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let mut stream = std::net::TcpStream::connect(webhook_of(&running)).expect("it listens");
     std::io::Write::write_all(&mut stream, &request("/mutate-pods", "application/json", review("press").to_string().as_bytes()))
         .expect("sent");
     let mut answer = String::new();
