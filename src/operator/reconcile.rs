@@ -15,7 +15,7 @@ use crate::contract::control::PassResult;
 use crate::contract::kubernetes::{CONTROLLER, OPT_IN_LABEL, OPTED_IN};
 use crate::contract::progress::{Step, Trouble};
 use crate::runtime::{Stop, clock, limits};
-use crate::telemetry::ControllerMetrics;
+use crate::telemetry::{ControllerMetrics, Unwritten};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Patch, PatchParams};
@@ -199,7 +199,7 @@ impl Reconciler {
             Ok(Written::Later(at)) => round.wake(at),
             Err(error) => {
                 tracing::warn!(namespace, name, "writing the status: {}", in_words(&error));
-                self.metrics.error("status");
+                self.metrics.error(Unwritten::Status);
                 is_done = false;
             }
         }
@@ -256,7 +256,7 @@ impl Reconciler {
             Ok(Key::Found) => Said::yes("KeyFound", key_advice(namespace, secret)),
             Err(error) => {
                 tracing::warn!(namespace, name, secret, "making a key: {}", in_words(&error));
-                self.metrics.error("secret");
+                self.metrics.error(Unwritten::Secret);
                 Said::no("CreateFailed", format!("the Secret '{secret}' could not be created: {}", in_words(&error)))
             }
         }
@@ -339,7 +339,7 @@ impl Reconciler {
     async fn tell(&self, about: &k8s_openapi::api::core::v1::ObjectReference, reason: Reason, note: &str) {
         if let Err(error) = self.events.tell(about, reason, note).await {
             tracing::debug!(reason = reason.word(), "telling an Event: {}", in_words(&error));
-            self.metrics.error("event");
+            self.metrics.error(Unwritten::Event);
         }
     }
 

@@ -14,7 +14,7 @@ use super::pods::{PodMeta, Seen};
 use super::timely;
 use crate::contract::progress::{AUDIENCE, BODY_BYTES, DIRECTORY_BYTES, MESSAGE_BYTES, Report, VERSION, one_line};
 use crate::runtime::{clock, limits};
-use crate::telemetry::ControllerMetrics;
+use crate::telemetry::{ControllerMetrics, Reported};
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -62,14 +62,13 @@ impl Refused {
         }
     }
 
-    /// The value of a metric's label.
-    fn word(&self) -> &'static str {
+    fn outcome(&self) -> Reported {
         match self {
-            Refused::Method | Refused::TooLong | Refused::TooSlow | Refused::Malformed(_) => "malformed",
-            Refused::NoToken | Refused::Token => "unauthenticated",
-            Refused::Unknown => "unavailable",
-            Refused::Stranger | Refused::OtherSync => "forbidden",
-            Refused::TooOften(_) => "too_often",
+            Refused::Method | Refused::TooLong | Refused::TooSlow | Refused::Malformed(_) => Reported::Malformed,
+            Refused::NoToken | Refused::Token => Reported::Unauthenticated,
+            Refused::Unknown => Reported::Unavailable,
+            Refused::Stranger | Refused::OtherSync => Reported::Forbidden,
+            Refused::TooOften(_) => Reported::TooOften,
         }
     }
 }
@@ -93,12 +92,12 @@ impl Receiver {
     pub async fn answer(&self, request: Request<Body>) -> Response {
         let refused = match self.receive(request).await {
             Ok(()) => {
-                self.metrics.report("accepted");
+                self.metrics.report(Reported::Accepted);
                 return StatusCode::NO_CONTENT.into_response();
             }
             Err(refused) => refused,
         };
-        self.metrics.report(refused.word());
+        self.metrics.report(refused.outcome());
         tracing::debug!(%refused, "a report was refused");
         let mut response = (refused.status(), format!("{refused}\n")).into_response();
         if let Refused::TooOften(wait) = refused {
