@@ -65,6 +65,24 @@ fn claimed_and_pushed(machine: &Machine) {
 }
 
 #[test]
+fn what_a_remote_held_before_it_was_emptied_is_not_taken_for_what_it_holds() {
+    both().iter().for_each(pushed_again);
+}
+
+fn pushed_again(machine: &Machine) {
+    assert_eq!(start(machine, "volume").0, 0);
+    machine.write("file", "content");
+    machine.write_odd_entries("file", "file");
+    end(machine, "volume");
+    std::fs::remove_dir_all(machine.at("remote/demo")).expect("the remote is emptied");
+    let (code, text) = start(machine, "volume");
+    assert_eq!(code, 0, "{text}");
+    end(machine, "volume");
+    assert_eq!(start(machine, "next").0, 0);
+    assert_eq!(picture(&machine.at("next")), picture(&machine.at("volume")));
+}
+
+#[test]
 fn an_empty_remote_is_written_to_for_a_claim_and_for_nothing_else() {
     both().iter().for_each(written_to_for_a_claim);
 }

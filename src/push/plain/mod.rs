@@ -79,10 +79,11 @@ async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Opt
         if request.dry_run {
             return Ok((log, memory, listing, 0));
         }
-        let own = memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
-        if own > 0 && own == log.epoch {
-            return Ok((log, memory, listing, own));
+        if memory.is_own(&log)? {
+            let epoch = log.epoch;
+            return Ok((log, memory, listing, epoch));
         }
+        let own = memory.epoch();
         let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
         if own > 0 && own < log.epoch && !request.force {
             return Err(PlainError::Fenced { seq: log.seq(), by }.into());
@@ -92,6 +93,7 @@ async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Opt
         log = quiet;
         if is_as_judged {
             let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
+            memory.note_claim(epoch)?;
             tracing::info!(epoch, "claimed the remote");
             return Ok((log, memory, listing, epoch));
         }
