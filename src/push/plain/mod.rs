@@ -335,12 +335,13 @@ async fn finish(
     stop: &Stop,
 ) -> Result<(), PushError> {
     let head = log.head.as_ref().map(|head| &head.header);
-    let releases = turn.pass.last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
+    let last = turn.pass.last.is_true();
+    let releases = last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
     let publishes = outcome.published || releases;
     let seq = if publishes { log.seq() + 1 } else { log.seq() };
     let id = if publishes { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
     let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch: turn.epoch };
-    let mut next = Header { epoch: turn.epoch, released: turn.pass.last, ..Header::new(seq, &id, &request.pod) };
+    let mut next = Header { epoch: turn.epoch, released: last, ..Header::new(seq, &id, &request.pod) };
     next.base = head.and_then(|head| head.base.clone());
     outcome.commit = seq;
     if !unwanted.steps {
