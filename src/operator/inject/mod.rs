@@ -19,11 +19,13 @@ pub use select::{Choice, select};
 
 use self::containers::Frame;
 use self::patch::Wanted;
+use crate::contract::env::POD_NAME;
 use crate::contract::kubernetes::{
     MIRROR_ANNOTATION, NATIVE_ANNOTATION, RESTORE_CONTAINER, RUN_VOLUME, SIDECAR_CONTAINER, STATUS_ANNOTATION, TOKEN_VOLUME,
 };
 use crate::cycle::Schedule;
 use crate::operator::crd::{Native, PodFilesystemSync};
+use crate::operator::expansion::variables;
 use crate::operator::template::Templates;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -197,7 +199,7 @@ fn want(
             .iter()
             .map(|name| format!("container {name} is the Pod's own and stays as it is: remove it to get the controller's")),
     );
-    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !remote.contains("$(POD_NAME)"), restores));
+    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !variables(&remote).contains(POD_NAME), restores));
 
     let volumes = match parts.restore.is_some() || parts.sidecar.is_some() {
         true => volumes::ours(pod, &volume, surroundings)?,

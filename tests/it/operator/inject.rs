@@ -313,6 +313,60 @@ fn pods_get_what_the_examples_show() {
     }
 }
 
+/// The Pod of a ReplicaSet, which has no name yet, with these fields of the resource.
+fn unnamed(fields: Value) -> Case {
+    let mut case = case("replica");
+    let mut spec = serde_json::to_value(&case.sync.spec).expect("JSON");
+    for (name, value) in fields.as_object().expect("fields") {
+        spec[name] = value.clone();
+    }
+    case.sync.spec = serde_json::from_value(spec).expect("a resource");
+    case
+}
+
+#[test]
+fn a_pod_without_a_name_gets_the_kubelets_word_for_it() {
+    let own = json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+    for (env, first) in [
+        (json!({}), own.clone()),
+        (json!({"POD_NAME": "{{ pod.metadata.name }}", "A": "a-{{ pod.Name }}"}), own.clone()),
+        (json!({"POD_NAME": "$(POD_NAME)"}), own.clone()),
+        (json!({"A": "b", "POD_NAME": "mine"}), json!({"name": "POD_NAME", "value": "mine"})),
+    ] {
+        let case = unnamed(json!({"env": env}));
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        for (_, container) in ours(&pod) {
+            let variables = container["env"].as_array().expect("variables");
+            assert_eq!(variables[0], first, "{env}");
+            assert_eq!(variables.iter().filter(|entry| entry["name"] == "POD_NAME").count(), 1, "{env}");
+        }
+    }
+    for fields in [
+        json!({"env": {"POD_NAME": "a-{{ pod.Name }}"}}),
+        json!({"env": {"POD_NAME": "mine", "A": "{{ pod.Name }}"}}),
+        json!({"env": {"POD_NAME": "mine"}, "remotePath": "b/{{ pod.Name }}"}),
+    ] {
+        let case = unnamed(fields.clone());
+        let refusal = case.inject(&case.pod).expect_err("the name would be another one").to_string();
+        assert!(refusal.contains("spec.env.POD_NAME") && refusal.contains("left out"), "{fields}: {refusal}");
+    }
+}
+
+#[test]
+fn pods_that_share_a_path_are_told_to_be_one_at_a_time() {
+    for (remote, is_told) in [
+        ("b/a", true),
+        ("b/{{ pod.metadata.name }}", false),
+        ("b/$(POD_NAME)", false),
+        ("b/$$(POD_NAME)", true),
+        ("b/{{ '$(POD_NAME)' }}", true),
+    ] {
+        let case = unnamed(json!({"remotePath": remote}));
+        let warnings = case.inject(&case.pod).expect("injected").warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.contains("strategy Recreate")), is_told, "{remote}: {warnings:?}");
+    }
+}
+
 #[test]
 fn what_other_mutators_add_stays_and_what_they_change_is_mended() {
     let case = case("replica");
