@@ -367,6 +367,79 @@ fn pods_that_share_a_path_are_told_to_be_one_at_a_time() {
     }
 }
 
+/// A Pod of these containers for the plain resource, with the volumes `a` and `b`; the first mount of our restore.
+fn mount_of(init: Value, running: Value) -> Result<Value, String> {
+    let mut case = case("replica");
+    case.pod["spec"]["initContainers"] = init;
+    case.pod["spec"]["containers"] = running;
+    case.pod["spec"]["volumes"] = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}]);
+    let injection = case.inject(&case.pod).map_err(|refusal| refusal.to_string())?;
+    let pod = patched(&case.pod, &injection);
+    let (_, restore) = ours(&pod)[0];
+    Ok(json!({"mount": restore["volumeMounts"][0], "env": env(restore).get("ROLE")}))
+}
+
+#[test]
+fn the_volume_of_the_application_is_meant_and_not_one_that_only_prepares() {
+    let container = |name: &str, volume: &str, path: &str| json!({"name": name, "image": "i", "volumeMounts": [{"name": volume, "mountPath": path}]});
+    let found = mount_of(json!([container("prepare", "b", "/data")]), json!([container("app", "a", "/data")]));
+    assert_eq!(found.expect("injected")["mount"]["name"], "a");
+    // However deep an init container mounts its own: the application does not see it.
+    let mut sync = case("replica");
+    sync.sync.spec.local_path = "/data/deep".into();
+    sync.pod["spec"]["initContainers"] = json!([container("prepare", "b", "/data/deep")]);
+    sync.pod["spec"]["containers"] = json!([container("app", "a", "/data")]);
+    sync.pod["spec"]["volumes"] = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}]);
+    let pod = patched(&sync.pod, &sync.inject(&sync.pod).expect("injected"));
+    assert_eq!(ours(&pod)[0].1["volumeMounts"][0], json!({"name": "a", "mountPath": "/data"}));
+    let found = mount_of(json!([container("prepare", "b", "/data")]), json!([{"name": "app", "image": "i"}]));
+    assert_eq!(found.expect("injected")["mount"]["name"], "b");
+}
+
+#[test]
+fn an_expression_means_what_the_variables_of_its_container_make_of_it() {
+    let container = |name: &str, env: Value, part: (&str, &str)| {
+        let mut mount = json!({"name": "a", "mountPath": "/data"});
+        mount[part.0] = part.1.into();
+        json!({"name": name, "image": "i", "env": env, "volumeMounts": [mount]})
+    };
+    let role = |value: &str| json!([{"name": "ROLE", "value": value}]);
+    let field = |path: &str| json!([{"name": "ROLE", "valueFrom": {"fieldRef": {"fieldPath": path}}}]);
+    let expression = ("subPathExpr", "x/$(ROLE)");
+    let two = |one: Value, other: Value| mount_of(Value::Null, json!([one, other]));
+    for (one, other, expected) in [
+        (container("one", role("a"), expression), container("two", role("a"), expression), Ok("a")),
+        (container("one", role("a"), expression), container("two", role("b"), expression), Err("a/x/a and a/x/b")),
+        (container("one", role("a"), expression), container("two", json!([]), ("subPath", "x/a")), Ok("a")),
+        (container("one", role("a"), expression), container("two", json!([]), ("subPath", "x/b")), Err("a/x/a and a/x/b")),
+        (
+            container("one", field("metadata.name"), expression),
+            container("two", field("metadata.name"), expression),
+            Ok("<field>"),
+        ),
+        (
+            container("one", field("metadata.name"), expression),
+            container("two", field("metadata.uid"), expression),
+            Err("metadata.uid"),
+        ),
+    ] {
+        let outcome = two(one.clone(), other.clone());
+        match (outcome, expected) {
+            (Ok(found), Ok(value)) => assert_eq!(found["env"], value, "{one} {other}"),
+            (Err(refusal), Err(words)) => {
+                assert!(refusal.contains("mount different volumes at '/data'") && refusal.contains(words), "{refusal}");
+            }
+            (outcome, _) => panic!("{one} {other}: {outcome:?}"),
+        }
+    }
+    // Of two variables of one name the last counts, and a doubled dollar begins no name.
+    let twice = json!([{"name": "ROLE", "value": "a"}, {"name": "ROLE", "value": "b"}]);
+    let found = mount_of(Value::Null, json!([container("one", twice, expression)])).expect("injected");
+    assert_eq!(found["env"], "b");
+    let plain = container("one", json!([]), ("subPathExpr", "x/$$(ROLE)"));
+    assert_eq!(mount_of(Value::Null, json!([plain])).expect("injected")["env"], Value::Null);
+}
+
 #[test]
 fn what_other_mutators_add_stays_and_what_they_change_is_mended() {
     let case = case("replica");
