@@ -471,6 +471,37 @@ fn what_other_mutators_add_stays_and_what_they_change_is_mended() {
 }
 
 #[test]
+fn a_mount_that_changes_keeps_nothing_of_what_it_was() {
+    let mut case = case("replica");
+    case.pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data", "subPath": "old", "mountPropagation": "None"}]);
+    let mut once = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+    for (_, container) in ours(&once) {
+        assert_eq!(container["volumeMounts"][0]["subPath"], "old");
+    }
+    // Another mutator moves the application's mount, and adds one to ours.
+    once["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    for container in once["spec"]["initContainers"].as_array_mut().expect("containers") {
+        container["volumeMounts"].as_array_mut().expect("mounts").push(json!({"name": "aws", "mountPath": "/aws"}));
+        container["volumeMounts"][0]["readOnly"] = true.into();
+    }
+    let twice = patched(&once, &case.inject(&once).expect("injected"));
+    let found = ours(&twice);
+    assert_eq!(found.len(), 2);
+    for (_, container) in found {
+        let is_sidecar = container["name"] == "volume-syncing-sidecar";
+        let mut expected = json!({"name": "data", "mountPath": "/data"});
+        if is_sidecar {
+            expected["readOnly"] = true.into();
+        }
+        let mounts = container["volumeMounts"].as_array().expect("mounts");
+        assert_eq!(mounts[0], expected);
+        assert_eq!(mounts.last(), Some(&json!({"name": "aws", "mountPath": "/aws"})));
+    }
+    assert_eq!(case.inject(&twice).expect("injected").patch, []);
+}
+
+#[test]
 fn random_pods_keep_what_they_have_and_converge() {
     let cases = corpus();
     let numbers = 0..cases.len();
