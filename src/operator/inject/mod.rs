@@ -24,7 +24,7 @@ use crate::contract::kubernetes::{
     MIRROR_ANNOTATION, NATIVE_ANNOTATION, RESTORE_CONTAINER, RUN_VOLUME, SIDECAR_CONTAINER, STATUS_ANNOTATION, TOKEN_VOLUME,
 };
 use crate::cycle::Schedule;
-use crate::operator::crd::{Native, PodFilesystemSync};
+use crate::operator::crd::{Method, Native, PodFilesystemSync};
 use crate::operator::expansion::variables;
 use crate::operator::template::Templates;
 use serde::{Deserialize, Serialize};
@@ -175,7 +175,9 @@ fn want(
 ) -> Result<(Wanted, Vec<String>), Refusal> {
     let mut warnings = Vec::new();
     let options = &sync.spec.sync_options;
-    options.schedule.parse::<Schedule>().map_err(|error| Refusal::Schedule(error.to_string()))?;
+    if options.method == Method::Scheduler {
+        options.schedule.parse::<Schedule>().map_err(|error| Refusal::Schedule(error.to_string()))?;
+    }
     let local = volumes::local_path(&sync.spec.local_path)?;
     let templates = Templates::new(pod, &surroundings.namespace);
     let remote = containers::remote_path(&sync.spec.remote_path, &templates)?;

@@ -502,6 +502,14 @@ fn a_mount_that_changes_keeps_nothing_of_what_it_was() {
 }
 
 #[test]
+fn a_schedule_that_is_not_used_keeps_no_pod_from_starting() {
+    for (method, is_used) in [("fsnotify", false), ("scheduler", true)] {
+        let case = unnamed(json!({"syncOptions": {"method": method, "schedule": "every so often"}}));
+        assert_eq!(case.inject(&case.pod).is_err(), is_used, "{method}");
+    }
+}
+
+#[test]
 fn random_pods_keep_what_they_have_and_converge() {
     let cases = corpus();
     let numbers = 0..cases.len();
