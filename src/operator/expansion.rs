@@ -1,6 +1,7 @@
 //! What the kubelet makes of arguments, variables and subPathExpr: `$(NAME)` becomes the variable, where there is one, and `$$` one
 //! dollar. Pure.
 
+use crate::contract::env::POD_NAME;
 use std::collections::BTreeSet;
 
 /// The text with the variables that are known here; others stay as they are written.
@@ -22,6 +23,11 @@ pub fn expand<'a>(text: &'a str, mut variable: impl FnMut(&'a str) -> Option<Str
         };
     }
     expanded + rest
+}
+
+/// The text as it comes out in the Pod of that name.
+pub fn in_pod(text: &str, name: &str) -> String {
+    expand(text, |variable| (variable == POD_NAME).then(|| name.to_owned()))
 }
 
 /// The variables that a text names.

@@ -1,12 +1,13 @@
 //! What is known of the Pods that asked for syncing: their metadata, and nothing of what runs in them.
 
+use super::expansion::in_pod;
 use crate::contract::kubernetes::{OPT_IN_LABEL, OPTED_IN, STATUS_ANNOTATION, SYNC_ANNOTATION};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use serde_json::Value;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,15 +30,23 @@ pub fn wanted() -> watcher::Config {
 #[derive(Debug, Clone)]
 pub struct Seen {
     metadata: Arc<PodMeta>,
-    injected_by: Option<String>,
+    injected: Injected,
+}
+
+/// What an injection wrote down, as far as it matters here; an earlier version wrote less.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Injected {
+    sync: Option<String>,
+    remote: Option<String>,
 }
 
 impl Seen {
     /// What a Pod's metadata tell.
     pub(super) fn of(metadata: Arc<PodMeta>) -> Seen {
-        let mut seen = Seen { metadata, injected_by: None };
-        let status = seen.annotation(STATUS_ANNOTATION).and_then(|text| serde_json::from_str::<Value>(text).ok());
-        seen.injected_by = status.and_then(|status| Some(status.get("sync")?.as_str()?.to_owned()));
+        let mut seen = Seen { metadata, injected: Injected::default() };
+        let injected = seen.annotation(STATUS_ANNOTATION).and_then(|text| serde_json::from_str(text).ok());
+        seen.injected = injected.unwrap_or_default();
         seen
     }
 
@@ -74,7 +83,12 @@ impl Seen {
 
     /// The PodFilesystemSync by which it was injected.
     pub fn injected_by(&self) -> Option<&str> {
-        self.injected_by.as_deref()
+        self.injected.sync.as_deref()
+    }
+
+    /// Its path at the remote, where that was written down.
+    pub fn directory(&self) -> Option<String> {
+        self.injected.remote.as_deref().map(|remote| in_pod(remote, self.name()))
     }
 
     /// Whether it bears the mark of an injection.

@@ -17,7 +17,7 @@ pub use patch::Add;
 pub use refusal::Refusal;
 pub use select::{Choice, select};
 
-use self::containers::Frame;
+use self::containers::{Frame, Parts};
 use self::patch::Wanted;
 use crate::contract::env::POD_NAME;
 use crate::contract::kubernetes::{
@@ -25,7 +25,7 @@ use crate::contract::kubernetes::{
 };
 use crate::cycle::Schedule;
 use crate::operator::crd::{Method, Native, PodFilesystemSync};
-use crate::operator::expansion::variables;
+use crate::operator::expansion::{in_pod, variables};
 use crate::operator::template::Templates;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -101,6 +101,10 @@ struct Status {
     sidecar: Vec<String>,
     #[serde(default)]
     volumes: Vec<String>,
+    /// The path at the remote as the arguments have it, where nothing but the Pod's name is missing from it: no other is this
+    /// Pod's to report about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote: Option<String>,
     /// Containers of our names that the Pod's author wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     manual: Vec<String>,
@@ -188,13 +192,13 @@ fn want(
     if pushes && kind == SidecarKind::Legacy && !keeps_running(pod) {
         return Err(Refusal::NeverEnds);
     }
-    let restores = options.directions().from_remote && (options.restore_remote_on_first_run || is_known(sync, &remote));
+    let restores = options.directions().from_remote && (options.restore_remote_on_first_run || is_known(pod, sync, &remote));
     let volume = volumes::find(pod, &local, restores)?;
     let grace = grace_seconds(pod).max(options.termination_grace_period_seconds.unwrap_or_default());
     let frame =
         Frame { pod, sync, surroundings, templates: &templates, local: &local, remote: &remote, volume: &volume, grace, kind };
     let parts = containers::parts(&frame, restores && !is_manual(RESTORE_CONTAINER), pushes && !is_manual(SIDECAR_CONTAINER))?;
-    warnings.extend(parts.warnings);
+    warnings.extend(parts.warnings.iter().cloned());
     warnings.extend(volume.warnings.iter().cloned());
     warnings.extend(
         manual
@@ -216,6 +220,7 @@ fn want(
         init: named(&parts.restore),
         sidecar: named(&parts.sidecar),
         volumes: volumes.iter().map(|volume| name_of(volume).to_string()).collect(),
+        remote: path_to_report(&remote, &parts, &manual),
         manual,
     };
     let wanted = Wanted {
@@ -253,11 +258,21 @@ fn kind(
     Ok(if is_native { SidecarKind::Native } else { SidecarKind::Legacy })
 }
 
-/// Whether this remote path ever held all of a directory.
-fn is_known(sync: &PodFilesystemSync, remote: &str) -> bool {
-    let plain = |path: &str| path.replace("$$", "$").trim_matches('/').to_string();
+/// Whether this remote path ever held all of a directory. That of a Pod that has no name yet, and is named by it, is a new one.
+fn is_known(pod: &Value, sync: &PodFilesystemSync, remote: &str) -> bool {
+    let name = pod.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    let path = in_pod(remote, name.unwrap_or("$(POD_NAME)"));
     let locations = sync.status.iter().flat_map(|status| &status.locations);
-    locations.filter(|location| location.synchronized_to_remote).any(|location| plain(&location.directory) == plain(remote))
+    locations
+        .filter(|location| location.synchronized_to_remote)
+        .any(|location| location.directory.trim_matches('/') == path.trim_matches('/'))
+}
+
+/// The path at the remote, where the two containers are ours and nothing but the Pod's name is missing from it.
+fn path_to_report(remote: &str, parts: &Parts, manual: &[String]) -> Option<String> {
+    let container = parts.sidecar.as_ref().or(parts.restore.as_ref()).filter(|_| manual.is_empty())?;
+    let has_own_name = container.pointer("/env/0/valueFrom").is_some_and(Value::is_object);
+    variables(remote).iter().all(|name| *name == POD_NAME && has_own_name).then(|| remote.to_string())
 }
 
 fn warnings_of(

@@ -510,6 +510,50 @@ fn a_schedule_that_is_not_used_keeps_no_pod_from_starting() {
 }
 
 #[test]
+fn a_pod_bears_the_path_that_it_may_report_about() {
+    let manual = json!({"name": "init-volume-restore", "image": "theirs"});
+    for (fields, init, expected) in [
+        (json!({"remotePath": "b/a"}), Value::Null, json!("b/a")),
+        (json!({"remotePath": "b/{{ pod.Name }}"}), Value::Null, json!("b/$(POD_NAME)")),
+        (json!({"remotePath": "b/{{ '$' }}x"}), Value::Null, json!("b/$$x")),
+        // What else the kubelet fills in is not known here.
+        (json!({"remotePath": "b/$(TEAM)"}), Value::Null, Value::Null),
+        (json!({"remotePath": "b/$(POD_NAME)", "env": {"POD_NAME": "mine"}}), Value::Null, Value::Null),
+        (json!({"remotePath": "b/a"}), json!([manual]), Value::Null),
+    ] {
+        let mut case = unnamed(fields.clone());
+        case.pod["spec"]["initContainers"] = init;
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        let written = pod["metadata"]["annotations"]["riotkit.org/volume-sync-status"].as_str().expect("an annotation");
+        let written: Value = serde_json::from_str(written).expect("JSON");
+        assert_eq!(written["remote"], expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_path_by_the_pods_name_is_known_once_that_pod_pushed_there() {
+    for (remote, name, reported, is_restored) in [
+        ("b/$(POD_NAME)", Some("db-0"), "b/db-0", true),
+        ("/b/$(POD_NAME)/", Some("db-0"), "b/db-0", true),
+        ("b/{{ pod.Name }}", Some("db-0"), "b/db-0", true),
+        ("b/$(POD_NAME)", Some("db-0"), "b/db-1", false),
+        ("b/{{ '$' }}x", Some("db-0"), "b/$x", true),
+        ("b/$(POD_NAME)", None, "b/db-0", false),
+        ("b/a", None, "b/a", true),
+    ] {
+        let mut case = unnamed(json!({"remotePath": remote, "syncOptions": {"restoreRemoteOnFirstRun": false}}));
+        let location = json!({"directory": reported, "synchronizedToRemote": true});
+        case.sync.status = Some(serde_json::from_value(json!({"locations": [location]})).expect("a status"));
+        if let Some(name) = name {
+            case.pod["metadata"]["name"] = name.into();
+        }
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        let restores = list(&pod, "initContainers").iter().any(|container| container["name"] == "init-volume-restore");
+        assert_eq!(restores, is_restored, "{remote} {name:?} {reported}");
+    }
+}
+
+#[test]
 fn random_pods_keep_what_they_have_and_converge() {
     let cases = corpus();
     let numbers = 0..cases.len();

@@ -156,6 +156,27 @@ async fn a_report_is_taken_from_the_pod_alone_that_it_is_about() {
 }
 
 #[tokio::test]
+async fn a_pod_speaks_of_no_path_but_its_own() {
+    let cluster = cluster();
+    let mut named = pod("a-2", "a", Some("a"));
+    let injected = json!({"v": 1, "sync": "a", "kind": "native", "remote": "bucket/$$(X)/$(POD_NAME)"}).to_string();
+    named["metadata"]["annotations"]["riotkit.org/volume-sync-status"] = injected.into();
+    let uid = cluster.put(PODS, named)["metadata"]["uid"].clone();
+    cluster.token("named", review("ns", "a-2", &uid));
+    let replica = replica(&cluster, true).await;
+    let about = |directory: &str| report(json!({"directory": directory, "epoch": 1000, "generation": 1000})).to_string();
+    for directory in ["bucket/$(X)/a-1", "bucket/$(X)/a-2/", "bucket/$$(X)/$(POD_NAME)", "bucket/a"] {
+        let (code, said, _) = post(&replica, Some("named"), about(directory)).await;
+        assert!(code == 403 && said.contains("another path"), "{directory}: {code} {said}");
+    }
+    assert_eq!(post(&replica, Some("named"), about("bucket/$(X)/a-2")).await.0, 204);
+    let known = location(&cluster, "its own path", |location| location["lastResult"] == "Complete").await;
+    assert_eq!((&known["directory"], &known["pod"]), (&json!("bucket/$(X)/a-2"), &json!("a-2")));
+    // Of a Pod whose path was not written down any is taken.
+    assert_eq!(post(&replica, Some("token"), about("bucket/any")).await.0, 204);
+}
+
+#[tokio::test]
 async fn what_is_no_report_is_refused() {
     let cluster = cluster();
     let replica = replica(&cluster, true).await;
