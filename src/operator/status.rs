@@ -114,13 +114,14 @@ fn is_outdone(received: &Received, known: &Location, live: &BTreeSet<&str>) -> b
         return false;
     }
     let (epoch, generation) = (known.lease_epoch.unwrap_or(0), known.generation.unwrap_or(0));
+    let is_known_live = known.pod_uid.as_deref().is_some_and(|uid| live.contains(uid));
+    // A Pod that is gone overtakes nobody: where the numbers begin anew, as in a vault that was made again, the others speak.
     let is_older = match number(report.epoch) {
         0 => false,
-        ours => (ours, number(report.generation)) < (epoch, generation),
+        ours => (ours, number(report.generation)) < (epoch, generation) && (is_known_live || !live.contains(received.uid())),
     };
     // Who was overtaken has nothing more to say of a path that another one writes.
-    let is_overtaken =
-        report.trouble == Some(Trouble::LeaseHeld) && known.pod_uid.as_deref().is_some_and(|uid| live.contains(uid));
+    let is_overtaken = report.trouble == Some(Trouble::LeaseHeld) && is_known_live;
     is_older || is_overtaken
 }
 

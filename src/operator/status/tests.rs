@@ -109,6 +109,18 @@ fn the_last_writer_speaks_of_a_path() {
 }
 
 #[test]
+fn a_vault_that_begins_anew_is_heard_of_once_its_last_writer_is_gone() {
+    let before = report("old", "d", json!({"epoch": 7, "generation": 900}));
+    let anew = report("new", "d", json!({"epoch": 1, "generation": 1}));
+    for (live, expected) in [(vec!["new"], "new"), (vec!["old", "new"], "old"), (vec!["old"], "old"), (vec![], "old")] {
+        let status = added(&[before.clone(), anew.clone()], &live);
+        assert_eq!(status.locations[0].pod.as_deref(), Some(expected), "{live:?}");
+    }
+    let status = added(&[before, anew], &["new"]);
+    assert_eq!((status.locations[0].lease_epoch, status.locations[0].generation), (Some(1), Some(1)));
+}
+
+#[test]
 fn a_pod_that_speaks_of_many_paths_has_one() {
     let reports: Vec<Received> = (0..10).map(|number| report("p", &format!("d{number}"), json!({}))).collect();
     let status = added(&[vec![report("other", "mine", json!({}))], reports].concat(), &["p", "other"]);
