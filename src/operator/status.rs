@@ -68,8 +68,10 @@ pub fn add(status: &mut PodFilesystemSyncStatus, received: &Received, live: &BTr
         return;
     }
     let failed = report.result == PassResult::Failed;
-    if report.step == Step::Restore && !failed && known.is_none_or(|known| known.reason.as_deref() != Some(RESTORE_FAILED)) {
-        // A restore proves nothing about what a push would find.
+    let has_trouble = |trouble: &str| known.is_some_and(|known| known.reason.as_deref() == Some(trouble));
+    let is_disproved = has_trouble(RESTORE_FAILED) || has_trouble(Trouble::KeyMismatch.word());
+    if report.step == Step::Restore && !failed && !is_disproved {
+        // A restore proves that it can be read with this key, and nothing about what a push would find.
         return;
     }
     let mut location = match place {

@@ -144,13 +144,20 @@ fn of_too_many_paths_those_go_that_nobody_writes() {
 
 #[test]
 fn a_restore_that_failed_is_a_trouble_until_one_succeeds() {
-    let mut restore = failed("Failing");
-    restore["step"] = "restore".into();
-    let status = added(&[report("p", "d", restore.clone())], &["p"]);
-    assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, "Failing");
-    assert_eq!(status.locations[0].reason.as_deref(), Some("RestoreFailed"));
-    let status = added(&[report("p", "d", restore), report("p", "d", json!({"step": "restore"}))], &["p"]);
-    assert_eq!((status.locations[0].last_result, status.locations[0].reason.as_deref()), (None, None));
+    for (trouble, reason, synced) in [("Failing", "RestoreFailed", "Failing"), ("KeyMismatch", "KeyMismatch", "KeyMismatch")] {
+        let mut restore = failed(trouble);
+        restore["step"] = "restore".into();
+        let status = added(&[report("p", "d", restore.clone())], &["p"]);
+        assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, synced);
+        assert_eq!(status.locations[0].reason.as_deref(), Some(reason));
+        let good = report("p", "d", json!({"step": "restore"}));
+        let status = added(&[report("p", "d", restore), good.clone()], &["p"]);
+        assert_eq!((status.locations[0].last_result, status.locations[0].reason.as_deref()), (None, None), "{trouble}");
+        assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, "NeverSynced");
+        // What a push found is another matter, unless it was the key.
+        let status = added(&[report("p", "d", failed(trouble)), good], &["p"]);
+        assert_eq!(status.locations[0].last_result.is_some(), trouble == "Failing", "{trouble}");
+    }
 }
 
 #[test]
