@@ -6,11 +6,12 @@ use crate::connect::wire::Authority;
 use crate::machine::{Machine, Running};
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::response::Response;
 use data_encoding::BASE64;
 use http::{Request, header};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use volume_syncing_controller::contract::progress::AUDIENCE;
 use volume_syncing_controller::operator::reconcile::Rules;
@@ -289,15 +290,54 @@ async fn what_the_end_left_behind_is_the_last_that_is_reported() {
     assert_eq!((&known["lastResult"], &known["synchronizedToRemote"]), (&json!("Failed"), &json!(true)), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_comes_late_says_for_how_long_it_was_true() {
+    let heard = Arc::new(Mutex::new(Vec::<(Instant, u64)>::new()));
+    let told = Arc::clone(&heard);
+    // The first is told to come again in a second.
+    let url = serve(move |request: Request<Body>| {
+        let told = Arc::clone(&told);
+        async move {
+            let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
+            let since = serde_json::from_slice::<Value>(&body).expect("JSON")["sinceCompleteMs"].as_u64().expect("a number");
+            let mut told = told.lock().expect("a list");
+            told.push((Instant::now(), since));
+            let status = if told.len() == 1 { 429 } else { 204 };
+            Response::builder().status(status).header(header::RETRY_AFTER, "1").body(Body::empty()).expect("a response")
+        }
+    })
+    .await;
+    let machine = reporting(&format!("http://{url}/progress"), None);
+    let mut running = sidecar(&machine);
+    let (first, second) = until("it comes again", || {
+        let heard = heard.lock().expect("a list");
+        Some((*heard.first()?, *heard.get(1)?))
+    })
+    .await;
+    let between = u64::try_from(second.0.duration_since(first.0).as_millis()).expect("a short time");
+    assert!(between >= 900, "{between}");
+    let (least, most) = (first.1 + between - 100, first.1 + between + 1000);
+    assert!((least..most).contains(&second.1), "{first:?} {second:?}");
+    tokio::task::block_in_place(|| running.terminate());
+}
+
 /// The receiver as a server of its own.
 async fn listen(replica: &Replica) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
     let receiver = Arc::clone(&replica.receiver);
-    let app = Router::new().fallback(move |request: Request<Body>| {
+    serve(move |request: Request<Body>| {
         let receiver = Arc::clone(&receiver);
         async move { receiver.answer(request).await }
-    });
+    })
+    .await
+}
+
+/// A server that gives these answers.
+async fn serve<F: Future<Output = Response> + Send + 'static>(
+    answer: impl Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let app = Router::new().fallback(answer);
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
 }
