@@ -39,6 +39,7 @@ pub struct Seen {
 struct Injected {
     sync: Option<String>,
     remote: Option<String>,
+    key: Option<String>,
 }
 
 impl Seen {
@@ -89,6 +90,11 @@ impl Seen {
     /// Its path at the remote, where that was written down.
     pub fn directory(&self) -> Option<String> {
         self.injected.remote.as_deref().map(|remote| in_pod(remote, self.name()))
+    }
+
+    /// The Secret with its key, where one was made for it.
+    pub fn key(&self) -> Option<&str> {
+        self.injected.key.as_deref()
     }
 
     /// Whether it bears the mark of an injection.

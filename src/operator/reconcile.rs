@@ -7,7 +7,7 @@ use super::crd::{PodFilesystemSync, PodFilesystemSyncStatus};
 use super::events::{Events, Reason};
 use super::pods::{PodMeta, Seen};
 use super::progress::{Inbox, Received};
-use super::secrets::{Key, make_key};
+use super::secrets::{Key, Refused, make_key};
 use super::status::{self, Said, Verdict};
 use super::verdict::{Overlaps, accepted, key_advice, key_note};
 use super::{caches, in_words, timely};
@@ -67,6 +67,8 @@ struct Desk {
     outdated: Option<String>,
     /// It failed: not before this.
     again: Option<Instant>,
+    /// Its key could not be made.
+    refused: Option<Refused>,
 }
 
 /// One round's view of the cluster.
@@ -178,9 +180,14 @@ impl Reconciler {
             self.tell_of(received).await;
         }
         let pods = round.pods.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        let verdict = if round.leads { Some(self.verdict(sync, overlaps).await) } else { None };
-        let mut is_done =
-            verdict.as_ref().is_none_or(|verdict| verdict.key.as_ref().is_none_or(|key| key.reason != "CreateFailed"));
+        let mut verdict = None;
+        if round.leads {
+            verdict = Some(self.verdict(sync, overlaps, &mut desk.refused).await);
+            if let Some(refused) = &desk.refused {
+                round.wake(refused.again);
+            }
+        }
+        let mut is_done = true;
         match self.write(sync, received, verdict.as_ref(), pods, desk.written).await {
             Ok(Written::Now) => {
                 desk.written = Some(clock::now());
@@ -203,7 +210,7 @@ impl Reconciler {
         round.set_desk(uid, desk);
     }
 
-    async fn verdict(&self, sync: &PodFilesystemSync, overlaps: &Overlaps) -> Verdict {
+    async fn verdict(&self, sync: &PodFilesystemSync, overlaps: &Overlaps, key_refused: &mut Option<Refused>) -> Verdict {
         let accepted = accepted(sync, overlaps);
         let refused = match accepted.reason.as_str() {
             "InvalidSchedule" => Some(Reason::InvalidSchedule),
@@ -214,21 +221,30 @@ impl Reconciler {
             self.tell(&sync.object_ref(&()), reason, &accepted.message).await;
         }
         let key = match sync.spec.key_secret() {
-            Some(secret) => Some(self.key(sync, secret).await),
-            None => None,
+            Some(secret) => Some(self.key(sync, secret, key_refused).await),
+            None => {
+                *key_refused = None;
+                None
+            }
         };
         Verdict { accepted, key }
     }
 
     /// Makes the key, unless it was made or found before.
-    async fn key(&self, sync: &PodFilesystemSync, secret: &str) -> Said {
+    async fn key(&self, sync: &PodFilesystemSync, secret: &str, refused: &mut Option<Refused>) -> Said {
         const TYPE: &str = "EncryptionKeyReady";
         let (namespace, name, _) = names(sync);
-        if let Some(status) = &sync.status {
-            let is_same = status.encryption.as_ref().and_then(|encryption| encryption.secret_name.as_deref()) == Some(secret);
-            let before = status.conditions.iter().find(|condition| condition.type_ == TYPE && condition.status == "True");
-            if let Some(before) = before.filter(|_| is_same) {
-                return Said::yes(before.reason.clone(), before.message.clone());
+        let before = refused.take();
+        let status = sync.status.as_ref();
+        let known = status.and_then(|status| status.encryption.as_ref());
+        if let (Some(status), Some(known)) = (status, known.filter(|known| known.secret_name.as_deref() == Some(secret))) {
+            let said = status.conditions.iter().find(|condition| condition.type_ == TYPE && condition.status == "True");
+            if let Some(said) = said {
+                return Said::yes(said.reason.clone(), said.message.clone());
+            }
+            // Somebody made it: a sidecar that has it opened the vault with it.
+            if known.key_fingerprint.is_some() {
+                return Said::yes("KeyFound", key_advice(namespace, secret));
             }
         }
         let allowed = &self.rules.encryption_namespaces;
@@ -238,6 +254,12 @@ impl Reconciler {
                  `volume-syncing-controller key generate` under ENCRYPTED_PASSWORD, or ask for the namespace to be allowed"
             );
             return Said::no("NamespaceNotAllowed", message);
+        }
+        let waits = |refused: &&Refused| refused.secret == secret && refused.again > clock::now();
+        if let Some(waiting) = before.as_ref().filter(waits) {
+            let said = Said::no("CreateFailed", waiting.why.clone());
+            *refused = before;
+            return said;
         }
         match make_key(self.client.clone(), namespace, secret).await {
             Ok(Key::Created) => {
@@ -249,7 +271,9 @@ impl Reconciler {
             Err(error) => {
                 tracing::warn!(namespace, name, secret, "making a key: {}", in_words(&error));
                 self.metrics.error("secret");
-                Said::no("CreateFailed", format!("the Secret '{secret}' could not be created: {}", in_words(&error)))
+                let why = format!("the Secret '{secret}' could not be created: {}", in_words(&error));
+                *refused = Some(Refused::after(before.as_ref(), secret, why.clone(), clock::now()));
+                Said::no("CreateFailed", why)
             }
         }
     }

@@ -103,7 +103,11 @@ pub fn add(status: &mut PodFilesystemSyncStatus, received: &Received, live: &BTr
     // A Pod has one path at the remote: of one that speaks of many, the last is kept.
     status.locations.retain(|other| other.pod_uid.is_none() || other.pod_uid != location.pod_uid);
     status.locations.push(location);
-    if let (Some(fingerprint), Some(encryption)) = (&report.key_fingerprint, &mut status.encryption) {
+    // A Pod that was made before another Secret was named still uses the one before.
+    if let (Some(fingerprint), Some(encryption)) = (&report.key_fingerprint, &mut status.encryption)
+        && received.key.is_some()
+        && received.key == encryption.secret_name
+    {
         encryption.key_fingerprint = Some(fingerprint.clone());
     }
     keep_some(&mut status.locations, live);

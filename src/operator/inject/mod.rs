@@ -17,7 +17,7 @@ pub use patch::Add;
 pub use refusal::Refusal;
 pub use select::{Choice, select};
 
-use self::containers::{Frame, Parts};
+use self::containers::Frame;
 use self::patch::Wanted;
 use crate::contract::env::POD_NAME;
 use crate::contract::kubernetes::{
@@ -105,6 +105,9 @@ struct Status {
     /// Pod's to report about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     remote: Option<String>,
+    /// The Secret with the key that was made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// Containers of our names that the Pod's author wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     manual: Vec<String>,
@@ -198,7 +201,7 @@ fn want(
     let frame =
         Frame { pod, sync, surroundings, templates: &templates, local: &local, remote: &remote, volume: &volume, grace, kind };
     let parts = containers::parts(&frame, restores && !is_manual(RESTORE_CONTAINER), pushes && !is_manual(SIDECAR_CONTAINER))?;
-    warnings.extend(parts.warnings.iter().cloned());
+    warnings.extend(parts.warnings);
     warnings.extend(volume.warnings.iter().cloned());
     warnings.extend(
         manual
@@ -211,6 +214,8 @@ fn want(
         true => volumes::ours(pod, &volume, surroundings)?,
         false => Vec::new(),
     };
+    // A container that the Pod's author wrote may report whatever it was told to.
+    let reporting = parts.sidecar.as_ref().or(parts.restore.as_ref()).filter(|_| manual.is_empty());
     let named = |container: &Option<Value>| container.iter().map(|container| name_of(container).to_string()).collect();
     let status = Status {
         v: STATUS_VERSION,
@@ -220,7 +225,8 @@ fn want(
         init: named(&parts.restore),
         sidecar: named(&parts.sidecar),
         volumes: volumes.iter().map(|volume| name_of(volume).to_string()).collect(),
-        remote: path_to_report(&remote, &parts, &manual),
+        remote: reporting.and_then(|container| path_to_report(&remote, container)),
+        key: reporting.and(sync.spec.key_secret()).map(String::from),
         manual,
     };
     let wanted = Wanted {
@@ -268,9 +274,8 @@ fn is_known(pod: &Value, sync: &PodFilesystemSync, remote: &str) -> bool {
         .any(|location| location.directory.trim_matches('/') == path.trim_matches('/'))
 }
 
-/// The path at the remote, where the two containers are ours and nothing but the Pod's name is missing from it.
-fn path_to_report(remote: &str, parts: &Parts, manual: &[String]) -> Option<String> {
-    let container = parts.sidecar.as_ref().or(parts.restore.as_ref()).filter(|_| manual.is_empty())?;
+/// The path at the remote, where nothing but the Pod's name is missing from it in one of our containers.
+fn path_to_report(remote: &str, container: &Value) -> Option<String> {
     let has_own_name = container.pointer("/env/0/valueFrom").is_some_and(Value::is_object);
     variables(remote).iter().all(|name| *name == POD_NAME && has_own_name).then(|| remote.to_string())
 }

@@ -1,7 +1,7 @@
 //! Reports of sidecars, from the real program to the status.
 
 use super::cluster::{Cluster, Fault};
-use super::reconcile::{PODS, Replica, SYNCS, condition, pod, status, sync, until};
+use super::reconcile::{PODS, Replica, SYNCS, condition, encrypted, pod, secret_writes, status, sync, until};
 use crate::connect::wire::Authority;
 use crate::machine::{Machine, Running};
 use axum::Router;
@@ -175,6 +175,33 @@ async fn a_pod_speaks_of_no_path_but_its_own() {
     assert_eq!((&known["directory"], &known["pod"]), (&json!("bucket/$(X)/a-2"), &json!("a-2")));
     // Of a Pod whose path was not written down any is taken.
     assert_eq!(post(&replica, Some("token"), about("bucket/any")).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_made_is_known_once_a_sidecar_uses_it() {
+    let cluster = Cluster::start();
+    cluster.put(SYNCS, encrypted("a"));
+    for (name, key) in [("a-1", "a-key"), ("a-0", "key-of-before")] {
+        let mut pod = pod(name, "a", Some("a"));
+        let injected = json!({"v": 1, "sync": "a", "kind": "native", "key": key}).to_string();
+        pod["metadata"]["annotations"]["riotkit.org/volume-sync-status"] = injected.into();
+        let uid = cluster.put(PODS, pod)["metadata"]["uid"].clone();
+        cluster.token(name, review("ns", name, &uid));
+    }
+    let rules = Rules { encryption_namespaces: ["elsewhere".to_string()].into(), ..Rules::default() };
+    let replica = Replica::new(&cluster, true, rules);
+    condition(&cluster, "a", "EncryptionKeyReady", "NamespaceNotAllowed").await;
+    let about = |directory: &str| report(json!({"directory": directory, "keyFingerprint": "slot"})).to_string();
+    // A Pod of before has the key of before.
+    assert_eq!(post(&replica, Some("a-0"), about("bucket/old")).await.0, 204);
+    location(&cluster, "its report", |location| location["pod"] == "a-0").await;
+    assert_eq!(status(&cluster, "a")["encryption"], json!({"secretName": "a-key"}));
+    condition(&cluster, "a", "EncryptionKeyReady", "NamespaceNotAllowed").await;
+    assert_eq!(post(&replica, Some("a-1"), about("bucket/a")).await.0, 204);
+    assert_eq!(condition(&cluster, "a", "EncryptionKeyReady", "KeyFound").await["status"], "True");
+    condition(&cluster, "a", "Ready", "Complete").await;
+    assert_eq!(status(&cluster, "a")["encryption"]["keyFingerprint"], "slot");
+    assert_eq!(secret_writes(&cluster), 0);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ pub fn sync(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "riotkit.org/v1alpha1", "kind": "PodFilesystemSync", "metadata": {"namespace": "ns", "name": name}, "spec": whole})
 }
 
-fn encrypted(name: &str) -> Value {
+pub fn encrypted(name: &str) -> Value {
     sync(name, json!({"automaticEncryption": {"enabled": true, "secretName": format!("{name}-key")}}))
 }
 
@@ -127,7 +127,7 @@ async fn event(cluster: &Cluster, reason: &str) -> Value {
     until(reason, || events(cluster, reason).pop()).await
 }
 
-fn secret_writes(cluster: &Cluster) -> usize {
+pub fn secret_writes(cluster: &Cluster) -> usize {
     cluster.asked("POST", "/secrets").len()
 }
 
