@@ -1,7 +1,7 @@
 //! What is known of the Pods that asked for syncing: their metadata, and nothing of what runs in them.
 
 use super::expansion::in_pod;
-use crate::contract::kubernetes::{OPT_IN_LABEL, OPTED_IN, STATUS_ANNOTATION, SYNC_ANNOTATION};
+use crate::contract::kubernetes::{OPT_IN_LABEL, OPTED_IN, SIDECAR_CONTAINER, STATUS_ANNOTATION, SYNC_ANNOTATION, TOKEN_VOLUME};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -40,6 +40,8 @@ struct Injected {
     sync: Option<String>,
     remote: Option<String>,
     key: Option<String>,
+    sidecar: Vec<String>,
+    volumes: Vec<String>,
 }
 
 impl Seen {
@@ -95,6 +97,12 @@ impl Seen {
     /// The Secret with its key, where one was made for it.
     pub fn key(&self) -> Option<&str> {
         self.injected.key.as_deref()
+    }
+
+    /// Whether a sidecar of ours pushes its volume and can say so.
+    pub fn reports_pushes(&self) -> bool {
+        let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
+        has(&self.injected.sidecar, SIDECAR_CONTAINER) && has(&self.injected.volumes, TOKEN_VOLUME)
     }
 
     /// Whether it bears the mark of an injection.

@@ -50,10 +50,30 @@ fn pods(names: &[&str]) -> Vec<Seen> {
 }
 
 fn judged(status: &PodFilesystemSyncStatus, spec: Value, running: &[&str], now_ms: u64) -> PodFilesystemSyncStatus {
+    judged_of(status, spec, &pods(running), now_ms)
+}
+
+fn judged_of(status: &PodFilesystemSyncStatus, spec: Value, pods: &[Seen], now_ms: u64) -> PodFilesystemSyncStatus {
     let verdict = Verdict { accepted: Said::yes("Valid", ""), key: None };
     let mut status = status.clone();
-    judge(&mut status, &sync(spec), &verdict, &pods(running), now_ms);
+    judge(&mut status, &sync(spec), &verdict, pods, now_ms);
     status
+}
+
+/// A Pod that was made at noon with a sidecar that reports, but for `fields` of its metadata and `injected` of its annotation.
+fn pod(name: &str, fields: Value, injected: Value) -> Seen {
+    let mut status =
+        json!({"sync": "a", "remote": "d/$(POD_NAME)", "sidecar": ["volume-syncing-sidecar"], "volumes": ["vsc-token"]});
+    for (name, value) in injected.as_object().unwrap() {
+        status[name] = value.clone();
+    }
+    let made = super::stamp_of(NOON_MS).to_string();
+    let annotations = json!({"riotkit.org/volume-sync-status": status.to_string()});
+    let mut metadata = json!({"name": name, "uid": name, "annotations": annotations, "creationTimestamp": made});
+    for (name, value) in fields.as_object().unwrap() {
+        metadata[name] = value.clone();
+    }
+    Seen::of(Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap()))
 }
 
 fn said(status: &PodFilesystemSyncStatus, type_: &str) -> (String, String) {
@@ -213,6 +233,37 @@ fn who_reports_no_complete_push_for_several_intervals_is_stale() {
     ] {
         let judged = judged(&status, spec.clone(), &running, NOON_MS + minutes * MINUTE_MS);
         assert_eq!(said(&judged, "Synced").1, expected, "{spec} after {minutes} minutes");
+    }
+}
+
+#[test]
+fn who_runs_for_long_and_never_reports_is_stale() {
+    let speaks = pod("p", json!({}), json!({}));
+    let mut good = report("p", "d/p", json!({}));
+    good.at_ms = NOON_MS + 20 * MINUTE_MS;
+    let mut shared = report("p", "d", json!({}));
+    shared.at_ms = good.at_ms;
+    let spec = json!({"syncOptions": {"schedule": "@every 5m"}});
+    for (reports, other, minutes, expected) in [
+        (vec![good.clone()], pod("q", json!({}), json!({})), 21, "Stale"),
+        (vec![good.clone()], pod("q", json!({}), json!({})), 20, "Complete"),
+        (vec![], pod("q", json!({}), json!({})), 21, "Stale"),
+        (vec![], pod("q", json!({}), json!({})), 20, "NeverSynced"),
+        // Who ends, cannot report, does not push, or whose path is not known.
+        (vec![good.clone()], pod("q", json!({"deletionTimestamp": "2026-09-21T12:00:00Z"}), json!({})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"volumes": ["vsc-run"]})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"sidecar": []})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"remote": null})), 21, "Complete"),
+        // Another one that has the same path reports.
+        (vec![good, shared], pod("q", json!({}), json!({"remote": "d"})), 21, "Complete"),
+    ] {
+        let status = added(&reports, &["p", "q"]);
+        let first = if reports.len() == 2 { pod("p", json!({}), json!({"remote": "d"})) } else { speaks.clone() };
+        let all = if reports.is_empty() { vec![other] } else { vec![first, other] };
+        let judged = judged_of(&status, spec.clone(), &all, NOON_MS + minutes * MINUTE_MS);
+        assert_eq!(said(&judged, "Synced").1, expected, "{reports:?} {all:?} after {minutes} minutes");
+        let message = &judged.conditions.iter().find(|condition| condition.type_ == "Synced").unwrap().message;
+        assert!(expected != "Stale" || message.starts_with("q at d/q has not reported"), "{message}");
     }
 }
 
