@@ -1,9 +1,12 @@
 //! What is known of the Pods that asked for syncing: their metadata, and nothing of what runs in them.
 
+use super::crd::PodFilesystemSync;
 use super::expansion::in_pod;
-use crate::contract::kubernetes::{OPT_IN_LABEL, OPTED_IN, SIDECAR_CONTAINER, STATUS_ANNOTATION, SYNC_ANNOTATION, TOKEN_VOLUME};
+use crate::contract::kubernetes::{
+    MIRROR_ANNOTATION, OPT_IN_LABEL, OPTED_IN, SIDECAR_CONTAINER, STATUS_ANNOTATION, SYNC_ANNOTATION, TOKEN_VOLUME,
+};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use kube::core::PartialObjectMeta;
+use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -115,6 +118,11 @@ impl Seen {
         self.annotation(SYNC_ANNOTATION)
     }
 
+    /// Whether it is the kubelet's image of a static Pod, which nothing can change.
+    pub fn is_image(&self) -> bool {
+        self.annotation(MIRROR_ANNOTATION).is_some()
+    }
+
     /// Whether it is being deleted.
     pub fn is_ending(&self) -> bool {
         self.metadata.metadata.deletion_timestamp.is_some()
@@ -140,5 +148,27 @@ impl Seen {
     fn annotation(&self, name: &str) -> Option<&str> {
         let value = self.metadata.metadata.annotations.as_ref()?.get(name)?;
         Some(value.trim()).filter(|value| !value.is_empty())
+    }
+}
+
+/// A PodFilesystemSync, and which Pods are its own.
+pub struct Chooser<'a> {
+    /// The PodFilesystemSync.
+    pub sync: &'a PodFilesystemSync,
+    selector: Option<Selector>,
+}
+
+impl<'a> Chooser<'a> {
+    /// Of a PodFilesystemSync.
+    pub fn new(sync: &'a PodFilesystemSync) -> Chooser<'a> {
+        Chooser { sync, selector: sync.spec.selector() }
+    }
+
+    /// The one by which a Pod was injected, or that it names, or that chooses it.
+    pub fn chooses(&self, pod: &Seen) -> bool {
+        match pod.injected_by().or(pod.chosen()) {
+            Some(meant) => self.sync.metadata.name.as_deref() == Some(meant),
+            None => self.selector.as_ref().is_some_and(|selector| selector.matches(pod.labels())),
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::crd::{PodFilesystemSync, PodFilesystemSyncStatus};
 use super::events::{Events, Reason};
-use super::pods::{PodMeta, Seen};
+use super::pods::{Chooser, PodMeta, Seen};
 use super::progress::{Inbox, Received};
 use super::secrets::{Key, Refused, make_key};
 use super::status::{self, Said, Verdict};
@@ -17,9 +17,7 @@ use crate::contract::progress::{Step, Trouble};
 use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::ControllerMetrics;
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Patch, PatchParams};
-use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -289,7 +287,8 @@ impl Reconciler {
     ) -> Result<Written, kube::Error> {
         let (namespace, name, uid) = names(sync);
         let api: Api<PodFilesystemSync> = Api::namespaced(self.client.clone(), namespace);
-        let chosen = chosen(sync, pods);
+        let chooser = Chooser::new(sync);
+        let chosen: Vec<Seen> = pods.iter().filter(|pod| chooser.chooses(pod)).cloned().collect();
         let live: BTreeSet<&str> = pods.iter().map(Seen::uid).collect();
         let mut newest = Arc::clone(sync);
         for _ in 0..limits::STATUS_TRIES {
@@ -361,17 +360,9 @@ impl Reconciler {
 
     /// Pods that asked for syncing and run without it.
     async fn tell_uninjected(&self, syncs: &[Arc<PodFilesystemSync>], round: &Round) {
-        let mut selectors: HashMap<&str, Vec<Selector>> = HashMap::new();
-        for sync in syncs {
-            selectors.entry(names(sync).0).or_default().extend(selector(&sync.spec.pod_selector));
-        }
         let now_ms = i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
         let mut found = 0;
-        for pod in round.pods.values().flatten().filter(|pod| !pod.is_injected() && !pod.is_ending()) {
-            let is_wanted = selectors.get(pod.namespace()).into_iter().flatten().any(|selector| selector.matches(pod.labels()));
-            if self.rules.unmatched_is_fine && !is_wanted {
-                continue;
-            }
+        for pod in self.uninjected(syncs, round) {
             let age = now_ms.saturating_sub(pod.made_ms());
             let patience = i64::try_from(limits::UNINJECTED_PATIENCE.as_millis()).unwrap_or(i64::MAX);
             if age < patience {
@@ -388,6 +379,25 @@ impl Reconciler {
             self.tell(&pod.reference(), Reason::NotInjected, &note).await;
         }
         self.metrics.uninjected(found);
+    }
+
+    /// Those whose volume would have been synced, had the webhook seen them.
+    fn uninjected<'a>(&self, syncs: &[Arc<PodFilesystemSync>], round: &'a Round) -> Vec<&'a Seen> {
+        let mut choosers: HashMap<&str, Vec<Chooser<'_>>> = HashMap::new();
+        for sync in syncs {
+            choosers.entry(names(sync).0).or_default().push(Chooser::new(sync));
+        }
+        let is_missed = |pod: &&Seen| {
+            let here = choosers.get(pod.namespace()).into_iter().flatten();
+            let mut choosing = here.filter(|chooser| chooser.chooses(pod)).peekable();
+            match choosing.peek() {
+                // One that names its own is refused where that is not there.
+                None => !self.rules.unmatched_is_fine || pod.chosen().is_some(),
+                Some(_) => choosing.any(|chooser| !chooser.sync.spec.asks_for_nothing()),
+            }
+        };
+        let bare = round.pods.values().flatten().filter(|pod| !pod.is_injected() && !pod.is_image() && !pod.is_ending());
+        bare.filter(is_missed).collect()
     }
 
     fn count(&self, syncs: &[Arc<PodFilesystemSync>]) {
@@ -446,23 +456,6 @@ async fn apply(
     });
     // All replicas are one manager: what one added the next keeps, or it would be taken away.
     api.patch_status(name, &PatchParams::apply(CONTROLLER).force(), &Patch::Apply(&body)).await.map(drop)
-}
-
-/// The Pods that a PodFilesystemSync chooses, or that were injected by it.
-fn chosen(sync: &PodFilesystemSync, pods: &[Seen]) -> Vec<Seen> {
-    let name = names(sync).1;
-    let selector = selector(&sync.spec.pod_selector);
-    let is_chosen = |pod: &&Seen| match (pod.injected_by(), pod.chosen()) {
-        (Some(by), _) => by == name,
-        (None, Some(chosen)) => chosen == name,
-        (None, None) => selector.as_ref().is_some_and(|selector| selector.matches(pod.labels())),
-    };
-    pods.iter().filter(is_chosen).cloned().collect()
-}
-
-/// A selector that can be used; an empty one chooses nothing.
-fn selector(selector: &LabelSelector) -> Option<Selector> {
-    Selector::try_from(selector.clone()).ok().filter(|selector| !selector.selects_all())
 }
 
 /// Namespace, name and UID.

@@ -131,7 +131,6 @@ pub fn inject(pod: &Value, sync: &PodFilesystemSync, surroundings: &Surroundings
 
 /// Why a Pod is left as it is.
 fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
-    let directions = sync.spec.sync_options.directions();
     if annotation(pod, MIRROR_ANNOTATION).is_some() {
         return Some("it is the image of a static Pod");
     }
@@ -140,7 +139,7 @@ fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
     {
         return Some("it is a Pod for Windows");
     }
-    (!directions.from_remote && (!directions.to_remote || sync.spec.suspend)).then_some("no direction is allowed")
+    sync.spec.asks_for_nothing().then_some("no direction is allowed")
 }
 
 /// What an earlier injection wrote on the Pod, if that can be read.

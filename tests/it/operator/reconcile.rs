@@ -399,6 +399,41 @@ async fn a_pod_that_was_not_injected_is_found_and_told() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_left_alone_on_purpose_is_in_order() {
+    let cluster = Cluster::start();
+    cluster.put(SYNCS, sync("a", json!({})));
+    let none = json!({"allowedDirections": {"toRemote": false, "fromRemote": false}});
+    cluster.put(SYNCS, sync("off", json!({"syncOptions": none})));
+    let push = json!({"allowedDirections": {"fromRemote": false}});
+    cluster.put(SYNCS, sync("idle", json!({"suspend": true, "syncOptions": push})));
+    let with = |name: &str, app: &str, annotation: (&str, &str)| {
+        let mut pod = pod(name, app, None);
+        pod["metadata"]["annotations"][annotation.0] = annotation.1.into();
+        pod
+    };
+    cluster.put(PODS, with("static", "a", ("kubernetes.io/config.mirror", "hash")));
+    cluster.put(PODS, pod("without-direction", "off", None));
+    cluster.put(PODS, pod("suspended", "idle", None));
+    // These named what they want by themselves: the one wants nothing, the others something.
+    cluster.put(PODS, with("named-none", "nobody", ("riotkit.org/pod-filesystem-sync", "off")));
+    cluster.put(PODS, with("named", "nobody", ("riotkit.org/pod-filesystem-sync", "a")));
+    cluster.put(PODS, with("named-gone", "nobody", ("riotkit.org/pod-filesystem-sync", "gone")));
+    let rules = Rules { unmatched_is_fine: true, ..Rules::default() };
+    let replica = Replica::new(&cluster, true, rules);
+    let named = || {
+        let mut names: Vec<String> = events(&cluster, "NotInjected")
+            .iter()
+            .map(|event| event["regarding"]["name"].as_str().expect("a name").to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    until("they are told", || (named().len() >= 2).then_some(())).await;
+    until("they are counted", || (replica.metric("vsc_uninjected_pods") == 2.0).then_some(())).await;
+    assert_eq!(named(), ["named", "named-gone"]);
+}
+
+#[tokio::test]
 async fn nothing_is_written_twice_and_nothing_by_who_does_not_lead() {
     let cluster = Cluster::start();
     cluster.put(SYNCS, encrypted("a"));
