@@ -8,6 +8,7 @@ pub mod caches;
 pub mod certs;
 pub mod crd;
 pub mod events;
+mod expansion;
 pub mod inject;
 pub mod lease;
 pub mod nodes;

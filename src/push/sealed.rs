@@ -179,7 +179,7 @@ impl Session {
         let Session { memory, writer, .. } = self;
         if let Some(writer) = writer {
             let partial = outcome.ending() != Ending::Complete;
-            let publishing = Publishing { memory, writer, tree_seq, last: pass.last, partial };
+            let publishing = Publishing { memory, writer, tree_seq, last: pass.last.is_true(), partial };
             if let Some(seq) = publishing.publish(assembled, stop).await? {
                 (outcome.commit, outcome.published) = (seq, true);
             }

@@ -230,6 +230,8 @@ pub const RECONCILE_GATHER: Duration = Duration::from_millis(200);
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// After a failure, a PodFilesystemSync is looked at again after this long.
 pub const RECONCILE_PAUSE: Duration = Duration::from_secs(5);
+/// Between two tries to make a key, once it was refused often.
+pub const KEY_PAUSE: Duration = Duration::from_secs(300);
 /// A write that the watch has not told of after this long will not be told of: it changed nothing.
 pub const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 /// Remote paths that one status names; the API server bounds the size of an object.

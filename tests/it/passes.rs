@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use volume_syncing_controller::disk::{Coverage, Watch};
-use volume_syncing_controller::push::{Ending, Outcome, Pass, Push, Pusher};
+use volume_syncing_controller::push::{Ending, Last, Outcome, Pass, Push, Pusher};
 use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::tree::{Dirty, Filter};
@@ -35,8 +35,8 @@ impl Bench {
     }
 
     fn pass(&self, pusher: &mut Pusher<'_>, dirty: Dirty, last: bool) -> Outcome {
-        let outcome =
-            self.runtime.block_on(pusher.pass(&Pass { dirty, last, allow_deletes: None }, &Stop::new())).expect("a pass");
+        let pass = Pass { dirty, last: if last { Last::Yes } else { Last::No }, allow_deletes: None };
+        let outcome = self.runtime.block_on(pusher.pass(&pass, &Stop::new())).expect("a pass");
         assert_eq!(outcome.ending(), Ending::Complete);
         outcome
     }

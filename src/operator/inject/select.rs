@@ -4,7 +4,7 @@ use super::{Refusal, annotation};
 use crate::contract::kubernetes::SYNC_ANNOTATION;
 use crate::operator::crd::PodFilesystemSync;
 use crate::runtime::limits;
-use kube::core::{Selector, SelectorExt};
+use kube::core::SelectorExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -42,8 +42,7 @@ pub fn select<'a>(
 
 /// Whether a resource chooses a Pod of these labels. An empty selector chooses none, and neither does one that cannot be read.
 fn chooses(sync: &PodFilesystemSync, labels: &BTreeMap<String, String>) -> bool {
-    let selector: Result<Selector, _> = sync.spec.pod_selector.clone().try_into();
-    selector.is_ok_and(|selector| !selector.selects_all() && selector.matches(labels))
+    sync.spec.selector().is_some_and(|selector| selector.matches(labels))
 }
 
 fn labels(pod: &Value) -> BTreeMap<String, String> {

@@ -42,6 +42,8 @@ enum Refused {
     Stranger,
     #[error("this Pod was injected by another PodFilesystemSync")]
     OtherSync,
+    #[error("this Pod was injected for another path at the remote")]
+    OtherPath,
     #[error("this is no report: {0}")]
     Malformed(String),
     #[error("a Pod reports once in {} s", limits::REPORT_INTERVAL.as_secs())]
@@ -56,7 +58,7 @@ impl Refused {
             Refused::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refused::NoToken | Refused::Token => StatusCode::UNAUTHORIZED,
             Refused::Unknown => StatusCode::SERVICE_UNAVAILABLE,
-            Refused::Stranger | Refused::OtherSync => StatusCode::FORBIDDEN,
+            Refused::Stranger | Refused::OtherSync | Refused::OtherPath => StatusCode::FORBIDDEN,
             Refused::Malformed(_) => StatusCode::BAD_REQUEST,
             Refused::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -67,7 +69,7 @@ impl Refused {
             Refused::Method | Refused::TooLong | Refused::TooSlow | Refused::Malformed(_) => Reported::Malformed,
             Refused::NoToken | Refused::Token => Reported::Unauthenticated,
             Refused::Unknown => Reported::Unavailable,
-            Refused::Stranger | Refused::OtherSync => Reported::Forbidden,
+            Refused::Stranger | Refused::OtherSync | Refused::OtherPath => Reported::Forbidden,
             Refused::TooOften(_) => Reported::TooOften,
         }
     }
@@ -121,6 +123,9 @@ impl Receiver {
         let report = read(&bytes)?;
         if report.sync != sync {
             return Err(Refused::OtherSync);
+        }
+        if pod.directory().is_some_and(|own| own != report.directory) {
+            return Err(Refused::OtherPath);
         }
         self.inbox.put(&pod, report, clock::now()).map_err(Refused::TooOften)
     }

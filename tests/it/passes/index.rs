@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use volume_syncing_controller::push::{Outcome, Pass, Pusher};
+use volume_syncing_controller::push::{Last, Outcome, Pass, Pusher};
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::tree::{Dirty, RelPath};
 
@@ -147,7 +147,7 @@ fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
         commits += usize::from(seen.verb == Verb::Put && seen.key.contains("/log/"));
         if commits == 2 { Fault::Status(403, "AccessDenied") } else { Fault::None }
     });
-    let everything = Pass { dirty: Dirty::everything(), last: false, allow_deletes: None };
+    let everything = Pass { dirty: Dirty::everything(), last: Last::No, allow_deletes: None };
     let failed = bench.runtime.block_on(pusher.pass(&everything, &Stop::new()));
     assert!(failed.is_err());
     assert_eq!(parts(&s3), 5, "the base's part is stored, its commit is not");
