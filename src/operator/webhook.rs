@@ -273,7 +273,8 @@ fn is_json(request: &Request<Body>) -> bool {
 }
 
 async fn read(body: Body) -> Result<Bytes, Unanswered> {
-    let whole = timely(limits::REVIEW_READ, to_bytes(body, limits::REVIEW_BYTES)).await.ok_or(Unanswered::Cut)?;
+    // The API server sends it at once, and others wait meanwhile.
+    let whole = timely(limits::WEB_TIMEOUT, to_bytes(body, limits::REVIEW_BYTES)).await.ok_or(Unanswered::Cut)?;
     whole.map_err(|error| {
         let is_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("length limit"));
         if is_long { Unanswered::TooLong } else { Unanswered::Cut }

@@ -266,8 +266,6 @@ pub const REVIEW_SMALL_BYTES: usize = 256 << 10;
 pub const REVIEWS_SMALL: usize = 48;
 /// Larger reviews that are read and judged at once: each takes several times its size meanwhile.
 pub const REVIEWS_LARGE: usize = 2;
-/// A review that is being read arrives within this time: the API server sends it at once, and others wait meanwhile.
-pub const REVIEW_READ: Duration = Duration::from_secs(3);
 /// A request is read and answered within this time. The API server itself gives up after 5 s unless told otherwise.
 pub const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
 /// The question for PodFilesystemSyncs that the cache lacks is answered within this time, or counts as not answered: the API
