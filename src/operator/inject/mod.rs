@@ -265,8 +265,11 @@ fn kind(
 
 /// Whether this remote path ever held all of a directory. That of a Pod that has no name yet, and is named by it, is a new one.
 fn is_known(pod: &Value, sync: &PodFilesystemSync, remote: &str) -> bool {
-    let name = pod.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
-    let path = in_pod(remote, name.unwrap_or("$(POD_NAME)"));
+    let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name.is_empty() && variables(remote).contains(POD_NAME) {
+        return false;
+    }
+    let path = in_pod(remote, name);
     let locations = sync.status.iter().flat_map(|status| &status.locations);
     locations
         .filter(|location| location.synchronized_to_remote)

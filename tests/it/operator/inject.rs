@@ -539,6 +539,8 @@ fn a_path_by_the_pods_name_is_known_once_that_pod_pushed_there() {
         ("b/$(POD_NAME)", Some("db-0"), "b/db-1", false),
         ("b/{{ '$' }}x", Some("db-0"), "b/$x", true),
         ("b/$(POD_NAME)", None, "b/db-0", false),
+        // What a sidecar reported whose arguments could not be expanded.
+        ("b/$(POD_NAME)", None, "b/$(POD_NAME)", false),
         ("b/a", None, "b/a", true),
     ] {
         let mut case = unnamed(json!({"remotePath": remote, "syncOptions": {"restoreRemoteOnFirstRun": false}}));
