@@ -5,7 +5,7 @@ use super::line::Line;
 use super::manifest::{Header, LineReader, LineWriter, Overlay, VERSION};
 use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
-use crate::store::{Bucket, Create, StoreError, Tries, part_bytes};
+use crate::store::{Bucket, Create, Listed, StoreError, Tries, Unneeded, part_bytes};
 use crate::tree::{RelPath, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ pub struct Log {
     pub head: Option<Head>,
     /// The newest claim; 0 when nobody claimed.
     pub epoch: u64,
-    /// The names in the folder `meta`.
-    names: Vec<String>,
+    /// What lies in the folder `meta`.
+    listed: Vec<Listed>,
     /// Stored lengths of the deltas after the head's base.
     tail_bytes: u64,
 }
@@ -62,7 +62,7 @@ pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
     let base = head.as_ref().and_then(|head| head.header.base.as_ref()).map_or(0, |base| base.seq);
     let is_tail = |name: &str| name.strip_suffix(DELTA).and_then(number).is_some_and(|seq| seq > base);
     let tail_bytes = listed.iter().filter(|one| is_tail(&one.name)).map(|one| one.size).sum();
-    Ok(Log { head, epoch, names: listed.into_iter().map(|one| one.name).collect(), tail_bytes })
+    Ok(Log { head, epoch, listed, tail_bytes })
 }
 
 async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, PlainError> {
@@ -78,7 +78,7 @@ async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, Plain
 impl Log {
     /// Of a remote that keeps none.
     pub fn none() -> Log {
-        Log { head: None, epoch: 0, names: Vec::new(), tail_bytes: 0 }
+        Log { head: None, epoch: 0, listed: Vec::new(), tail_bytes: 0 }
     }
 
     /// The number of the newest entry; 0 without any.
@@ -137,9 +137,10 @@ impl Log {
     /// Removes what no reader needs any more: what lies before the last base but one. Denied deletes change nothing.
     pub async fn clean(&self, bucket: &Bucket, stop: &Stop) {
         let Some(base) = self.head.as_ref().and_then(|head| head.header.base.as_ref()) else { return };
-        let old = |name: &&String| number(name.get(..16).unwrap_or_default()).is_some_and(|seq| seq < base.seq);
-        let keys: Vec<String> = self.names.iter().filter(old).map(|name| format!("{PLAIN_FOLDER}/meta/{name}")).collect();
-        if let Err(error) = bucket.delete_all(stop, &keys).await {
+        let old = |one: &&Listed| number(one.name.get(..16).unwrap_or_default()).is_some_and(|seq| seq < base.seq);
+        let unneeded = |one: &Listed| Unneeded { key: format!("{PLAIN_FOLDER}/meta/{}", one.name), size: one.size };
+        let old: Vec<Unneeded> = self.listed.iter().filter(old).map(unneeded).collect();
+        if let Err(error) = bucket.delete_all(stop, &old).await {
             tracing::debug!(%error, "old entries of the manifest stay");
         }
     }

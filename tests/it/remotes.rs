@@ -1,5 +1,6 @@
 //! Remotes that are not S3, each on a real server that is started here.
 
+mod segments;
 mod servers;
 mod sftp;
 mod ssh;

@@ -20,7 +20,7 @@ use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
 use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt, outwait};
 use crate::runtime::{Stop, compute, limits};
 use crate::seal::random_bytes;
-use crate::store::StoreError;
+use crate::store::{StoreError, Unneeded};
 use crate::tree::FileType;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -289,8 +289,8 @@ fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
 
 /// What is to be done once the steps were.
 struct Unwanted {
-    /// Keys to delete.
-    keys: Spool,
+    /// Objects to delete: each one's length and key.
+    objects: Spool,
     /// Lines to publish.
     news: u64,
     /// Whether there was anything to do.
@@ -299,21 +299,24 @@ struct Unwanted {
 
 impl Unwanted {
     fn new(request: &Push<'_>) -> Unwanted {
-        Unwanted { keys: Spool::new(&request.local.spill()), news: 0, steps: false }
+        Unwanted { objects: Spool::new(&request.local.spill()), news: 0, steps: false }
     }
 
-    fn add(&mut self, keys: &[String]) -> Result<(), PlainError> {
-        Ok(keys.iter().try_for_each(|key| self.keys.push(key.as_bytes()))?)
+    fn add(&mut self, objects: &[Unneeded]) -> Result<(), PlainError> {
+        let mut lines = objects.iter().map(|object| format!("{} {}", object.size, object.key));
+        Ok(lines.try_for_each(|line| self.objects.push(line.as_bytes()))?)
     }
 
     async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PlainError> {
-        let mut keys = self.keys.read()?;
-        while !keys.is_empty() {
+        let mut objects = self.objects.read()?;
+        while !objects.is_empty() {
             let mut batch = Vec::new();
             while batch.len() < limits::DELETES
-                && let Some(key) = keys.next()?
+                && let Some(line) = objects.next()?
             {
-                batch.push(String::from_utf8(key).expect("keys are written as text"));
+                let line = String::from_utf8(line).expect("keys are written as text");
+                let (size, key) = line.split_once(' ').expect("each has its length before it");
+                batch.push(Unneeded { key: key.to_owned(), size: size.parse().unwrap_or(0) });
             }
             match request.bucket.delete_all(stop, &batch).await {
                 Ok(()) => {}

@@ -93,13 +93,16 @@ impl Server {
         self.files.as_deref()
     }
 
-    /// The longest file it is sent: these servers of Google's and Swift's protocols know no uploads in parts.
+    /// The longest file it is sent: this server of Google's protocol knows no uploads in parts.
     pub fn longest(&self) -> usize {
-        match () {
-            () if self.is_of("swift") => 3_000_000,
-            () if self.is_of("gcs") => 7_000_000,
-            () => 9_000_000,
-        }
+        if self.is_of("gcs") { 7_000_000 } else { 9_000_000 }
+    }
+
+    /// Where Swift's is asked.
+    pub fn port(&self) -> u16 {
+        let auth = self.remote.iter().find(|(name, _)| name == "REMOTE_AUTH");
+        let port = auth.and_then(|(_, auth)| auth.strip_prefix("http://127.0.0.1:")?.split('/').next()?.parse().ok());
+        port.expect("an address with a port")
     }
 
     /// A name with what a URL gives a meaning, or an FTP server's listing. WsgiDAV reads some of it in the place to move to.
@@ -252,17 +255,20 @@ impl Server {
         let remote = [("REMOTE_TYPE", "gcs"), ("REMOTE_ENDPOINT", &endpoint), ("REMOTE_ANONYMOUS", "true")];
         let server = Server::hiding(child, folder, &remote);
         let body = r#"{"name":"container"}"#;
-        let request = format!(
-            "POST /storage/v1/b?project=p HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let mut answer = String::new();
-        let mut socket = connected(port);
-        socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_string(&mut answer)).expect("an answer");
+        let answer = asked(port, "POST /storage/v1/b?project=p HTTP/1.1\r\nContent-Type: application/json", body);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         Some(server)
     }
+}
+
+/// One request of these first lines; gives the whole answer.
+pub fn asked(port: u16, head: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!("{head}\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let mut answer = String::new();
+    let mut socket = connected(port);
+    socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_string(&mut answer)).expect("an answer");
+    answer
 }
 
 /// A connection to a server that is starting.
