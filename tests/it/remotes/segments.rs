@@ -33,7 +33,7 @@ fn put_manifest(server: &Server, file: &str, parts: &BTreeSet<String>) {
 
 #[test]
 fn an_upload_in_parts_outlives_the_token_that_it_began_with() {
-    let Some(server) = Server::swift() else { return };
+    let server = Server::swift();
     let machine = Machine::new(server.remote(), "container/plain").without_key();
     // A token is good for two of its four parts.
     machine.write("long", vec![7; 30_000_000]);
@@ -45,7 +45,7 @@ fn an_upload_in_parts_outlives_the_token_that_it_began_with() {
 
 #[test]
 fn parts_go_with_the_object_that_they_were_sent_with_and_no_others() {
-    let Some(server) = Server::swift() else { return };
+    let server = Server::swift();
     let machine = Machine::new(server.remote(), "container/plain").without_key();
     let files = ["long", "longer", "shortened", "removed"];
     for (byte, file) in (1..).zip(files) {
