@@ -2,10 +2,11 @@
 
 use super::error::PlainError;
 use super::line::Line;
+use super::listing::Listing;
 use super::manifest::{Header, LineReader, LineWriter, Overlay, VERSION};
 use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
-use crate::store::{Bucket, Create, Listed, StoreError, Tries, Unneeded, part_bytes};
+use crate::store::{Bucket, Create, Listed, Object, StoreError, Tries, Unneeded, part_bytes};
 use crate::tree::{RelPath, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -47,13 +48,38 @@ pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
     let (meta, claims) = (format!("{PLAIN_FOLDER}/meta"), format!("{PLAIN_FOLDER}/claim"));
     let (vault, listed, claim) =
         futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.list(stop, &meta), bucket.first(stop, &claims));
+    refuse_vault(bucket, vault)?;
+    let epoch = claim?.and_then(|name| epoch_of(&name)).unwrap_or(0);
+    read_log(bucket, listed?, epoch, stop).await
+}
+
+/// The same where all that lies there is listed anyway: that listing names the entries and claims too.
+pub async fn look_and_list(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<(Log, Listing), PlainError> {
+    let (mut listed, mut epoch) = (Vec::new(), 0);
+    let own = &mut |object: Object| {
+        let own = object.key.strip_prefix(PLAIN_FOLDER).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+        match own {
+            Some(("meta", name)) => listed.push(Listed { name: name.to_owned(), size: object.size, is_folder: false }),
+            Some(("claim", name)) => epoch = epoch.max(epoch_of(name).unwrap_or(0)),
+            _ => {}
+        }
+    };
+    let all = Listing::read_beside(bucket, spill, own, stop);
+    let (vault, all) = futures::join!(bucket.get(stop, VAULT_CONFIG, None), all);
+    refuse_vault(bucket, vault)?;
+    let all = all?;
+    Ok((read_log(bucket, listed, epoch, stop).await?, all))
+}
+
+fn refuse_vault(bucket: &Bucket, vault: Result<Bytes, StoreError>) -> Result<(), PlainError> {
     match vault {
-        Ok(_) => return Err(PlainError::IsVault { place: bucket.describe() }),
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error.into()),
+        Ok(_) => Err(PlainError::IsVault { place: bucket.describe() }),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    let listed = listed?;
-    let epoch = claim?.and_then(|name| number(name.strip_suffix(".json")?)).unwrap_or(0);
+}
+
+async fn read_log(bucket: &Bucket, listed: Vec<Listed>, epoch: u64, stop: &Stop) -> Result<Log, PlainError> {
     let newest = listed.iter().filter_map(|one| number(one.name.strip_suffix(DELTA)?)).max();
     let head = match newest {
         Some(seq) => Some(read_head(bucket, seq, stop).await?),
@@ -278,6 +304,11 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
         }
     }
     Err(PlainError::Fenced { seq: epoch, by: "other claims".into() })
+}
+
+/// The claim of an object's name.
+fn epoch_of(name: &str) -> Option<u64> {
+    number(name.strip_suffix(".json")?)
 }
 
 fn claim_key(epoch: u64) -> String {

@@ -14,7 +14,7 @@ use crate::disk::{Scan, ScanOptions, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
-use crate::plain::log::{Log, claim, look, publish, put_base};
+use crate::plain::log::{Log, claim, look, look_and_list, publish, put_base};
 use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay};
 use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
 use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt, outwait};
@@ -67,13 +67,20 @@ pub async fn push(request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcom
 /// Looks what lies there and admits the push; gives that, what is remembered of it, and the claim to write under.
 async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Option<Listing>, u64), PushError> {
     let place = request.bucket.describe();
-    let mut log = look(&request.bucket, stop).await?;
+    let (mut log, mut listed) = match request.plain.trust_manifest {
+        true => (look(&request.bucket, stop).await?, None),
+        false => {
+            let (log, listing) = look_and_list(&request.bucket, &request.local.spill(), stop).await?;
+            (log, Some(listing))
+        }
+    };
     loop {
         let mut memory = PlainMemory::open(request.local, &place)?;
         memory.settle(&log)?;
-        let listing = match request.plain.trust_manifest && log.head.is_some() {
-            true => None,
-            false => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+        let listing = match listed.take() {
+            None if request.plain.trust_manifest && log.head.is_some() => None,
+            None => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+            known => known,
         };
         admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
         if request.dry_run {
