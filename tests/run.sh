@@ -72,6 +72,7 @@ if [ -n "${AZURITE:-}" ] || command -v azurite-blob >/dev/null; then
     IT_AZURITE=$(tests/tools.sh azurite)
     export IT_AZURITE
 else
+    export IT_AZURITE=none
     say "Azure Blob Storage is NOT tried: to try it, AZURITE=\$(tests/tools.sh azurite)"
 fi
 

@@ -4,7 +4,8 @@
     servers.py ftp FOLDER       pyftpdlib, the same user, and `blind`, who may only list
     servers.py ftps FOLDER PEM  the same after AUTH TLS, with the certificate and key of a file
     servers.py ftps-first FOLDER PEM    the same with TLS from the first byte
-    servers.py swift            Swift and its Keystone in memory: as documented, and each token is good for 40 requests
+    servers.py swift            Swift and its Keystone in memory: as documented, and each token is good for 40 requests, where one
+                                that sends a part counts as 15. /names are the names of all objects
     servers.py http FOLDER      Python's own file server with its index pages
 """
 
@@ -79,6 +80,36 @@ def swift():
 
     objects, tokens, lock = {}, {}, threading.Lock()
 
+    def md5(data):
+        return hashlib.md5(data).hexdigest()
+
+    class Whole:
+        manifest = None
+
+        def __init__(self, body):
+            self.body, self.tag, self.listed, self.size = body, md5(body), md5(body), len(body)
+
+        def read(self):
+            return self.body
+
+    class Large:
+        """An object in parts: a listing has the tag of its manifest, the object itself that of its parts, in quotes."""
+
+        def __init__(self, parts):
+            self.names = [part["path"].removeprefix("container/") for part in parts]
+            found = [objects[name] for name in self.names]
+            # What is not said of a part may be anything.
+            if any(part.get("etag", there.tag) != there.tag or part.get("size_bytes", there.size) != there.size for part, there in zip(parts, found)):
+                raise ValueError("a part is not what was said of it")
+            named = [{"name": f"/container/{name}", "hash": there.tag, "bytes": there.size} for name, there in zip(self.names, found)]
+            self.manifest = json.dumps(named).encode()
+            self.listed, self.size = md5(self.manifest), sum(there.size for there in found)
+            self.tag = '"' + md5("".join(there.tag for there in found).encode()) + '"'
+
+        def read(self):
+            found = [objects.get(name) for name in self.names]
+            return b"".join(there.read() for there in found) if all(found) else None
+
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -135,12 +166,13 @@ def swift():
 
         def key(self):
             """The container's path and the key, or nothing where an answer was given already."""
+            path = urllib.parse.unquote(self.path.split("?")[0])
+            cost = 15 if self.command == "PUT" and "/.segments/" in path else 1
             with lock:
                 left = tokens.get(self.headers.get("X-Auth-Token"), 0)
-                tokens[self.headers.get("X-Auth-Token")] = left - 1
+                tokens[self.headers.get("X-Auth-Token")] = left - cost
             if left <= 0:
                 return self.answer(401)
-            path = urllib.parse.unquote(self.path.split("?")[0])
             if not path.startswith("/v1/AUTH_p/container/"):
                 return self.answer(404)
             return path.removeprefix("/v1/AUTH_p/container/")
@@ -151,6 +183,8 @@ def swift():
                 if given != ("me", "made-up-password"):
                     return self.answer(401)
                 return self.answer(200, X_Auth_Token=self.token(), X_Storage_Url=self.store())
+            if self.path == "/names":
+                return self.answer(200, "\n".join(sorted(objects)).encode())
             key = self.key()
             if key is None:
                 return None
@@ -158,8 +192,13 @@ def swift():
                 return self.list()
             if key not in objects:
                 return self.answer(404)
-            whole = objects[key]
-            tag = hashlib.md5(whole).hexdigest()
+            there = objects[key]
+            about = {"X_Static_Large_Object": "True"} if there.manifest else {}
+            if there.manifest and "multipart-manifest=get" in self.path:
+                return self.answer(200, there.manifest, ETag=there.listed, **about)
+            whole, tag = there.read(), there.tag
+            if whole is None:
+                return self.answer(409)
             asked = self.headers.get("Range")
             if asked and self.command == "GET":
                 first, last = asked.removeprefix("bytes=").split("-")
@@ -167,7 +206,7 @@ def swift():
                 if first >= len(whole):
                     return self.answer(416)
                 return self.answer(206, whole[first : last + 1], ETag=tag, Content_Range=f"bytes {first}-{last}/{len(whole)}")
-            return self.answer(200, whole, ETag=tag, Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT")
+            return self.answer(200, whole, ETag=tag, Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT", **about)
 
         do_HEAD = do_GET
 
@@ -181,16 +220,20 @@ def swift():
                     below = prefix + rest.split(delimiter)[0] + delimiter
                     found[below] = {"subdir": below}
                 elif key.startswith(prefix):
-                    tag = hashlib.md5(objects[key]).hexdigest()
-                    found[key] = {"name": key, "bytes": len(objects[key]), "hash": tag, "last_modified": "2026-01-01T00:00:00.000000"}
+                    there = objects[key]
+                    found[key] = {"name": key, "bytes": there.size, "hash": there.listed, "last_modified": "2026-01-01T00:00:00.000000"}
             names = [name for name in sorted(found) if name > marker][: int(asked.get("limit", 7))]
             return self.answer(200, json.dumps([found[name] for name in names]).encode())
 
         def do_PUT(self):
             body, key = self.body(), self.key()
-            if key is not None:
-                objects[key] = body
-                self.answer(201, ETag=hashlib.md5(body).hexdigest())
+            if key is None:
+                return None
+            try:
+                objects[key] = Large(json.loads(body)) if "multipart-manifest=put" in self.path else Whole(body)
+            except (KeyError, ValueError):
+                return self.answer(400)
+            return self.answer(201, ETag=objects[key].tag)
 
         def do_DELETE(self):
             key = self.key()

@@ -40,19 +40,17 @@ impl Listing {
     /// Lists everything below the remote's root except manifests. A listing that fails anywhere is an error: nothing
     /// is concluded from a part.
     pub async fn read(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<Listing, PlainError> {
-        let named = &mut |object: &Object| {
-            let key = object.key.strip_suffix('/');
-            let path = path_of(key.unwrap_or(&object.key))?;
-            Some(Listed {
-                path,
-                is_folder: key.is_some(),
-                key: None,
-                size: object.size,
-                mark: object.mark.clone(),
-                modified: object.modified,
-            })
-        };
-        Listing::read_as(bucket, spill, named, stop).await
+        Listing::read_as(bucket, spill, &mut as_it_is, stop).await
+    }
+
+    /// The same, with a look at what belongs to manifests.
+    pub async fn read_beside(
+        bucket: &Bucket,
+        spill: &Path,
+        reserved: &mut (dyn FnMut(Object) + Send),
+        stop: &Stop,
+    ) -> Result<Listing, PlainError> {
+        Listing::walk(bucket, spill, &mut as_it_is, reserved, stop).await
     }
 
     /// Lists like [`Listing::read`]; `named` says what an object is, if it can be anything.
@@ -62,11 +60,22 @@ impl Listing {
         named: &mut (dyn FnMut(&Object) -> Option<Listed> + Send),
         stop: &Stop,
     ) -> Result<Listing, PlainError> {
+        Listing::walk(bucket, spill, named, &mut drop, stop).await
+    }
+
+    async fn walk(
+        bucket: &Bucket,
+        spill: &Path,
+        named: &mut (dyn FnMut(&Object) -> Option<Listed> + Send),
+        reserved: &mut (dyn FnMut(Object) + Send),
+        stop: &Stop,
+    ) -> Result<Listing, PlainError> {
         let mut sorter = NameSorter::new(limits::SORT_BYTES, spill);
         let (mut objects, mut odd) = (0, (0, None));
         let mut failed = None;
         let each = &mut |object: Object| {
             if is_reserved(&object.key) {
+                reserved(object);
                 return true;
             }
             let readable = bucket.reads_key(object.key.strip_suffix('/').unwrap_or(&object.key));
@@ -98,6 +107,18 @@ impl Listing {
         }
         decode(&self.record).map(Some).ok_or_else(|| std::io::Error::other("a record of the listing cannot be read").into())
     }
+}
+
+fn as_it_is(object: &Object) -> Option<Listed> {
+    let key = object.key.strip_suffix('/');
+    Some(Listed {
+        path: path_of(key.unwrap_or(&object.key))?,
+        is_folder: key.is_some(),
+        key: None,
+        size: object.size,
+        mark: object.mark.clone(),
+        modified: object.modified,
+    })
 }
 
 /// The path, with `/` as the smallest byte so that the order of bytes is that of a walk, and what is known of the object.

@@ -2,10 +2,11 @@
 
 use super::error::PlainError;
 use super::line::Line;
+use super::listing::Listing;
 use super::manifest::{Header, LineReader, LineWriter, Overlay, VERSION};
 use crate::contract::layouts::{PLAIN_FOLDER, VAULT_CONFIG};
 use crate::runtime::{Stop, clock, limits};
-use crate::store::{Bucket, Create, StoreError, Tries, part_bytes};
+use crate::store::{Bucket, Create, Listed, Object, StoreError, Tries, Unneeded, part_bytes};
 use crate::tree::{RelPath, Timestamp};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -24,8 +25,8 @@ pub struct Log {
     pub head: Option<Head>,
     /// The newest claim; 0 when nobody claimed.
     pub epoch: u64,
-    /// The names in the folder `meta`.
-    names: Vec<String>,
+    /// What lies in the folder `meta`.
+    listed: Vec<Listed>,
     /// Stored lengths of the deltas after the head's base.
     tail_bytes: u64,
 }
@@ -44,16 +45,40 @@ pub type State = Overlay<SpooledTempFile, Cursor<Vec<u8>>>;
 /// Looks what lies at the remote: three requests side by side, and one for the newest entry. Without any entry the
 /// remote may still hold objects.
 pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
-    let (meta, claims) = (format!("{PLAIN_FOLDER}/meta"), claims());
-    let (vault, listed, claim) =
-        futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.list(stop, &meta), bucket.first(stop, &claims));
+    let meta = format!("{PLAIN_FOLDER}/meta");
+    let (vault, listed, epoch) =
+        futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.list(stop, &meta), newest_claim(bucket, stop));
+    refuse_vault(bucket, vault)?;
+    read_log(bucket, listed?, epoch?, stop).await
+}
+
+/// The same where all that lies there is listed anyway: that listing names the entries and claims too.
+pub async fn look_and_list(bucket: &Bucket, spill: &Path, stop: &Stop) -> Result<(Log, Listing), PlainError> {
+    let (mut listed, mut epoch) = (Vec::new(), 0);
+    let own = &mut |object: Object| {
+        let own = object.key.strip_prefix(PLAIN_FOLDER).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+        match own {
+            Some(("meta", name)) => listed.push(Listed { name: name.to_owned(), size: object.size, is_folder: false }),
+            Some(("claim", name)) => epoch = epoch.max(epoch_of(name).unwrap_or(0)),
+            _ => {}
+        }
+    };
+    let all = Listing::read_beside(bucket, spill, own, stop);
+    let (vault, all) = futures::join!(bucket.get(stop, VAULT_CONFIG, None), all);
+    refuse_vault(bucket, vault)?;
+    let all = all?;
+    Ok((read_log(bucket, listed, epoch, stop).await?, all))
+}
+
+fn refuse_vault(bucket: &Bucket, vault: Result<Bytes, StoreError>) -> Result<(), PlainError> {
     match vault {
-        Ok(_) => return Err(PlainError::IsVault { place: bucket.describe() }),
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error.into()),
+        Ok(_) => Err(PlainError::IsVault { place: bucket.describe() }),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    let listed = listed?;
-    let epoch = epoch_of(claim?);
+}
+
+async fn read_log(bucket: &Bucket, listed: Vec<Listed>, epoch: u64, stop: &Stop) -> Result<Log, PlainError> {
     let newest = listed.iter().filter_map(|one| number(one.name.strip_suffix(DELTA)?)).max();
     let head = match newest {
         Some(seq) => Some(read_head(bucket, seq, stop).await?),
@@ -62,12 +87,7 @@ pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
     let base = head.as_ref().and_then(|head| head.header.base.as_ref()).map_or(0, |base| base.seq);
     let is_tail = |name: &str| name.strip_suffix(DELTA).and_then(number).is_some_and(|seq| seq > base);
     let tail_bytes = listed.iter().filter(|one| is_tail(&one.name)).map(|one| one.size).sum();
-    Ok(Log { head, epoch, names: listed.into_iter().map(|one| one.name).collect(), tail_bytes })
-}
-
-/// The claim of the first name in the folder of claims, which is the newest; 0 without any.
-fn epoch_of(first: Option<String>) -> u64 {
-    first.and_then(|name| number(name.strip_suffix(".json")?)).unwrap_or(0)
+    Ok(Log { head, epoch, listed, tail_bytes })
 }
 
 async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, PlainError> {
@@ -83,7 +103,7 @@ async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, Plain
 impl Log {
     /// Of a remote that keeps none.
     pub fn none() -> Log {
-        Log { head: None, epoch: 0, names: Vec::new(), tail_bytes: 0 }
+        Log { head: None, epoch: 0, listed: Vec::new(), tail_bytes: 0 }
     }
 
     /// The number of the newest entry; 0 without any.
@@ -142,9 +162,10 @@ impl Log {
     /// Removes what no reader needs any more: what lies before the last base but one. Denied deletes change nothing.
     pub async fn clean(&self, bucket: &Bucket, stop: &Stop) {
         let Some(base) = self.head.as_ref().and_then(|head| head.header.base.as_ref()) else { return };
-        let old = |name: &&String| number(name.get(..16).unwrap_or_default()).is_some_and(|seq| seq < base.seq);
-        let keys: Vec<String> = self.names.iter().filter(old).map(|name| format!("{PLAIN_FOLDER}/meta/{name}")).collect();
-        if let Err(error) = bucket.delete_all(stop, &keys).await {
+        let old = |one: &&Listed| number(one.name.get(..16).unwrap_or_default()).is_some_and(|seq| seq < base.seq);
+        let unneeded = |one: &Listed| Unneeded { key: format!("{PLAIN_FOLDER}/meta/{}", one.name), size: one.size };
+        let old: Vec<Unneeded> = self.listed.iter().filter(old).map(unneeded).collect();
+        if let Err(error) = bucket.delete_all(stop, &old).await {
             tracing::debug!(%error, "old entries of the manifest stay");
         }
     }
@@ -200,7 +221,7 @@ pub async fn put_base(bucket: &Bucket, header: &Header, mut file: SpooledTempFil
 /// step lies one request; a claim that falls there finds the entry when it pushes, and restores again.
 pub async fn publish(bucket: &Bucket, header: &Header, body: Bytes, stop: &Stop) -> Result<(), PlainError> {
     let key = delta_key(header.seq);
-    let newest = epoch_of(bucket.first(stop, &claims()).await?);
+    let newest = newest_claim(bucket, stop).await?;
     if newest > header.epoch {
         return Err(PlainError::Fenced { seq: header.seq, by: claimant(bucket, newest, stop).await });
     }
@@ -298,6 +319,17 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
         }
     }
     Err(PlainError::Fenced { seq: epoch, by: "other claims".into() })
+}
+
+/// The claim of an object's name.
+fn epoch_of(name: &str) -> Option<u64> {
+    number(name.strip_suffix(".json")?)
+}
+
+/// The newest claim, whose name is the first in its folder; 0 without any.
+async fn newest_claim(bucket: &Bucket, stop: &Stop) -> Result<u64, StoreError> {
+    let first = bucket.first(stop, &claims()).await?;
+    Ok(first.and_then(|name| epoch_of(&name)).unwrap_or(0))
 }
 
 fn claims() -> String {

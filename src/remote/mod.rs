@@ -1,6 +1,7 @@
 //! What lies at a remote, and what a volume remembers of it. It refuses what it cannot name; it writes nothing but new
 //! vaults and claims, and never takes what a store says as a reason to do without encryption.
 
+mod claiming;
 mod index;
 pub mod plain;
 pub mod session;

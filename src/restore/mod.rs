@@ -334,7 +334,7 @@ async fn restore_from(request: &Restore, vault: Vault, head: Commit, stop: &Stop
     let (head, receipt) = match request.claim.filter(|_| !request.dry_run && point.is_none()) {
         None => (head, None),
         Some(policy) => {
-            let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
+            let writer = memory.writer_for_pod(head, policy, &request.pod, stop).await?;
             let head = vault.commit(writer.base.seq, stop).await?;
             let receipt = memory.receipt_of(&writer, writer.base.seq, false);
             (head, Some(receipt))
@@ -391,7 +391,7 @@ async fn finish_without_change(
 ) -> Result<Outcome, RestoreError> {
     if let Some(policy) = claim {
         let tree_seq = memory.receipt.as_ref().map_or(head.seq, |receipt| receipt.tree_seq);
-        let (writer, _) = memory.writer(Some(head), policy, &request.pod, stop).await?;
+        let writer = memory.writer_for_pod(head, policy, &request.pod, stop).await?;
         let receipt = memory.receipt_of(&writer, tree_seq, false);
         memory.write_receipt(receipt)?;
     }

@@ -223,6 +223,12 @@ impl HttpTransport for Recording {
 }
 
 impl Recording {
+    /// Puts other words in the place of what was seen.
+    pub(super) fn change(&self, other: impl FnOnce(Exchange) -> Exchange) {
+        let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        *exchange = other(std::mem::take(&mut *exchange));
+    }
+
     /// Tells the signer what became of a request, and whether another one may fare better.
     fn is_renewed(&self, got: &Got, sent: Instant) -> bool {
         let Some(identity) = &self.identity else { return false };

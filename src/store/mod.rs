@@ -30,6 +30,7 @@ mod s3;
 mod served;
 mod sftp;
 mod tries;
+mod unneeded;
 
 pub use bandwidth::{Bandwidth, BandwidthError};
 pub use callback::{Callback, CallbackError};
@@ -41,6 +42,7 @@ pub use objects::{About, Fetched, Mark, Object, Upload, part_bytes};
 pub use probe::{Fencing, probe, recheck};
 pub use requests::Requests;
 pub use tries::Tries;
+pub use unneeded::{Parts, Unneeded};
 
 use self::config::{check_exact_key, check_key, check_prefix, join};
 use self::error::Act;

@@ -222,7 +222,10 @@ impl Bucket {
         let asked = self.asked(Act::Put, key)?;
         let way = match &self.inner.backend {
             Backend::S3(s3) => Way::Parts(Box::new(s3.send(&asked, mtime, part_bytes).await?)),
-            Backend::Served(served) => Way::Served(Box::new(served.send(&asked, mtime, part_bytes).await?)),
+            Backend::Served(served) => match served.send(&asked, mtime, part_bytes).await? {
+                Some(sending) => Way::Served(Box::new(sending)),
+                None => Way::Whole(Vec::new(), mtime),
+            },
             Backend::Local(local) => {
                 self.count(Operation::Write, 0);
                 let (local, question) = (local.clone(), asked.clone());
@@ -243,36 +246,6 @@ impl Bucket {
             Backend::Memory(_) => Way::Whole(Vec::new(), mtime),
         };
         Ok(Upload { bucket: self.clone(), asked, way })
-    }
-
-    /// Deletes objects; those that are not there are fine.
-    pub async fn delete_all(&self, stop: &Stop, keys: &[String]) -> Result<(), StoreError> {
-        if let (Backend::S3(s3), 2..) = (&self.inner.backend, keys.len()) {
-            let asked = self.asked(Act::Delete, &keys[0])?;
-            let outcome = stop.or(s3.delete_all(&asked, keys)).await;
-            match outcome.map_err(|_| StoreError::Stopped(Box::new(asked)))? {
-                Ok(()) => return Ok(()),
-                // Some stores know only single deletes, and some answers do not say which object failed.
-                Err(error) => tracing::debug!(%error, "deleting objects one by one"),
-            }
-        }
-        for key in keys {
-            if let Backend::Files(server) = &self.inner.backend {
-                let asked = self.asked(Act::Delete, key)?;
-                self.count(Operation::Delete, 0);
-                self.tries(stop, &asked, || server.delete_with_folders(&asked)).await?;
-            } else if let Backend::Local(local) = &self.inner.backend {
-                stop.check().map_err(|_| {
-                    StoreError::Stopped(Box::new(Asked { act: Act::Delete, key: key.clone(), place: self.describe() }))
-                })?;
-                self.count(Operation::Delete, 0);
-                let (local, asked) = (local.clone(), self.asked(Act::Delete, key)?);
-                compute("delete a file", move || local.delete_with_folders(&asked)).await?;
-            } else {
-                self.delete(stop, key).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Gives up an upload in parts that another process of ours began and did not end. Only S3 keeps such parts.
@@ -326,11 +299,11 @@ impl Upload {
                 done
             }
             Way::Served(mut sending) => {
-                let done = or_stopped(stop.or(sending.finish(&asked)).await, &asked);
-                if done.is_err() {
+                if let Err(error) = or_stopped(stop.or(sending.finish(&asked)).await, &asked) {
                     sending.abort().await;
+                    return Err(error);
                 }
-                done
+                bucket.tries(stop, &asked, || sending.stored(&asked)).await
             }
             Way::Streamed(sending) => {
                 let done = match bucket.tries(stop, &asked, || sending.settle(&asked)).await {

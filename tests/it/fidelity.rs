@@ -1,6 +1,7 @@
 //! What comes back is what was there, field by field, as root and as a plain user; what cannot come back is said.
 
 use crate::machine::{Machine, assert_same, noise, paths, picture, told};
+use crate::tools::not_tested;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
@@ -139,7 +140,7 @@ fn restore_args<'a>(machine: &Machine, target: &'a str) -> [&'a str; 5] {
 #[test]
 fn everything_comes_back_and_a_plain_user_is_told_of_the_owners() {
     if !is_root() {
-        // Only root can make files of several owners; the next test is about a plain user's.
+        not_tested("files of several owners", "only root can make them");
         return;
     }
     let machine = Machine::local();

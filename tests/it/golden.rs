@@ -5,6 +5,7 @@
 pub mod sample;
 mod vectors;
 
+use crate::tools::tool;
 use sample::{Live, Sample};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -67,7 +68,7 @@ fn the_bytes_of_the_format_have_not_changed() {
 
 #[test]
 fn a_second_implementation_computes_the_same_vectors() {
-    let Some(output) = python("check_vectors.py", &[golden().join("vectors.json").as_os_str()], KEY_TEXT) else { return };
+    let output = python("check_vectors.py", &[golden().join("vectors.json").as_os_str()], KEY_TEXT);
     assert!(output.status.success(), "{}", text(&output));
 }
 
@@ -97,7 +98,7 @@ fn the_second_reader_names_what_is_damaged() {
     let work = tempfile::tempdir().unwrap();
     let folder = work.path().join("vault");
     store(&sample::build(), &folder);
-    let Some(output) = python("check_damage.py", &[folder.as_os_str()], KEY_TEXT) else { return };
+    let output = python("check_damage.py", &[folder.as_os_str()], KEY_TEXT);
     assert!(output.status.success(), "{}", text(&output));
 }
 
@@ -108,7 +109,7 @@ fn the_second_reader_refuses_a_wrong_key_and_a_full_folder() {
     fs::write(full.path().join("mine"), "mine").unwrap();
     let other = "vsckey1_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     for (password, words) in [(KEY_TEXT, "is not empty"), ("other words", "opens none of"), (other, "mistyped")] {
-        let Some(output) = python("read_vault.py", &[vault.as_os_str(), full.path().as_os_str()], password) else { return };
+        let output = python("read_vault.py", &[vault.as_os_str(), full.path().as_os_str()], password);
         assert!(!output.status.success() && text(&output).contains(words), "{}", text(&output));
     }
     assert_eq!(fs::read_dir(full.path()).unwrap().count(), 1);
@@ -122,13 +123,12 @@ fn store(sample: &Sample, folder: &Path) {
     }
 }
 
-/// Runs a program of tests/format with the Python that has what it needs; without one, the second reader is not asked.
-fn python(program: &str, arguments: &[&OsStr], password: &str) -> Option<Output> {
-    let interpreter = std::env::var_os("IT_PYTHON")?;
+/// Runs a program of tests/format with the Python that has what it needs.
+fn python(program: &str, arguments: &[&OsStr], password: &str) -> Output {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format").join(program);
-    let mut command = Command::new(interpreter);
+    let mut command = Command::new(tool("IT_PYTHON"));
     command.arg("-B").arg(program).args(arguments).env("ENCRYPTED_PASSWORD", password);
-    Some(command.output().unwrap())
+    command.output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -142,13 +142,12 @@ fn assert_reads(folder: &Path, live: &[Live], password: &str) {
     assert_eq!(logical(&entries), logical(&wanted));
     let work = tempfile::tempdir().unwrap();
     let place = work.path().join("restored");
-    if let Some(output) = python("read_vault.py", &[folder.as_os_str(), place.as_os_str()], password) {
-        assert!(output.status.success(), "{}", text(&output));
-        live.iter().for_each(|live| assert_restored(&place, live));
-        let twin = |name: &str| fs::metadata(place.join(name)).unwrap().ino();
-        assert_eq!(twin("d/twin"), twin("d/two"));
-        assert_eq!(fs::read_dir(&place).unwrap().count(), live.iter().filter(|l| l.entry.path.parent().is_none()).count());
-    }
+    let output = python("read_vault.py", &[folder.as_os_str(), place.as_os_str()], password);
+    assert!(output.status.success(), "{}", text(&output));
+    live.iter().for_each(|live| assert_restored(&place, live));
+    let twin = |name: &str| fs::metadata(place.join(name)).unwrap().ino();
+    assert_eq!(twin("d/twin"), twin("d/two"));
+    assert_eq!(fs::read_dir(&place).unwrap().count(), live.iter().filter(|l| l.entry.path.parent().is_none()).count());
 }
 
 /// Where contents lie differs from one sealing to the next.

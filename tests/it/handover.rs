@@ -1,6 +1,6 @@
 //! From one Pod to the next: the restore of an init container with `--claim`, beside a Pod that still ends.
 
-use crate::machine::{Machine, noise, picture, told, until};
+use crate::machine::{Machine, noise, paths, picture, told, until};
 use crate::s3::{Fault, S3, Verb};
 use rustix::process::Signal;
 use std::path::Path;
@@ -46,6 +46,30 @@ fn waited_for(machine: &Machine) {
     end(machine, "first");
     let (code, text) = start(machine, "second");
     assert_eq!(code, 0, "{text}");
+    assert_eq!(picture(&machine.at("second")), picture(&machine.at("first")));
+}
+
+#[test]
+fn a_pod_that_begins_again_on_its_own_volume_is_waited_for() {
+    both().iter().for_each(waited_for_again);
+}
+
+fn waited_for_again(machine: &Machine) {
+    assert_eq!(start(machine, "first").0, 0);
+    write(&machine.at("first/note"));
+    end(machine, "first");
+    // It ended, and begins again with nothing to push.
+    let (code, text) = start(machine, "first");
+    assert_eq!(code, 0, "{text}");
+    let (code, text) = start(machine, "second");
+    assert!(code == 3 && text.contains("test-host"), "the first Pod is there again: {text}");
+    // A container that begins again in the same Pod neither waits for itself nor claims.
+    let claimed = paths(&machine.at("remote"));
+    let (code, text) = start(machine, "first");
+    assert!(code == 0 && !text.contains("claimed"), "{text}");
+    assert_eq!(paths(&machine.at("remote")), claimed);
+    end(machine, "first");
+    assert_eq!(start(machine, "second").0, 0, "it ended once more");
     assert_eq!(picture(&machine.at("second")), picture(&machine.at("first")));
 }
 

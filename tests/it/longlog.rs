@@ -2,6 +2,7 @@
 
 use crate::machine::{Machine, assert_same, noise, picture};
 use crate::s3::{Fault, S3, Verb};
+use crate::tools::tool;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -123,9 +124,8 @@ fn assert_sound(machine: &Machine) {
 }
 
 fn assert_the_second_reader_agrees(machine: &Machine) {
-    let Some(python) = std::env::var_os("IT_PYTHON") else { return };
     let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/read_vault.py");
-    let mut command = Command::new(python);
+    let mut command = Command::new(tool("IT_PYTHON"));
     command.arg(reader).args([machine.at("remote").join(machine.path), machine.at("by-python")]);
     let read = command.env("ENCRYPTED_PASSWORD", machine.key()).output().expect("python starts");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

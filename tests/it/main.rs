@@ -35,5 +35,6 @@ mod sidecar;
 mod space;
 mod sqlite;
 mod tidy;
+mod tools;
 mod unfinished;
 mod verbs;

@@ -1,6 +1,7 @@
 //! What the real rclone writes to a crypt remote is read back: names, contents, and what lies beside them.
 
 use crate::machine::{Machine, assert_same, noise, told};
+use crate::tools::tool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
@@ -13,15 +14,15 @@ use volume_syncing_controller::secret::Secret;
 
 const PASSWORD: &str = "a made-up password, longer than a block of sixteen bytes";
 
-/// rclone with an empty configuration; without one, nothing is asked of it.
+/// rclone with an empty configuration.
 struct Rclone {
     program: OsString,
     home: tempfile::TempDir,
 }
 
 impl Rclone {
-    fn given() -> Option<Rclone> {
-        Some(Rclone { program: std::env::var_os("IT_RCLONE")?, home: tempfile::tempdir().expect("a folder") })
+    fn given() -> Rclone {
+        Rclone { program: tool("IT_RCLONE"), home: tempfile::tempdir().expect("a folder") }
     }
 
     fn run(&self, args: &[&str], remote: &[(&str, &str)]) -> String {
@@ -137,7 +138,7 @@ fn assert_holds(crypt: &RcloneCrypt, encrypted: &Path, volume: &Path) {
 
 /// Encrypts with rclone under these options, and reads it here under the same.
 fn check(given: &[(&str, &str)], change: impl Fn(&mut Options)) {
-    let Some(rclone) = Rclone::given() else { return };
+    let rclone = Rclone::given();
     let mut options = Options::new(Secret::new(rclone.obscure(PASSWORD)));
     change(&mut options);
     // A key that is no text can only lie in a folder, and only where names are not encrypted.
@@ -160,7 +161,7 @@ fn what_rclone_encrypted_in_its_usual_way_is_read() {
 
 #[test]
 fn a_second_password_is_the_salt() {
-    let Some(rclone) = Rclone::given() else { return };
+    let rclone = Rclone::given();
     let password2 = rclone.obscure("made-up salt");
     check(&[], |options| options.password2 = Some(Secret::new(password2.clone())));
 }
@@ -191,7 +192,7 @@ fn names_and_contents_in_clear_are_read() {
 
 #[test]
 fn a_wrong_password_and_foreign_objects_are_told_by_name() {
-    let Some(rclone) = Rclone::given() else { return };
+    let rclone = Rclone::given();
     let (volume, encrypted) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     fs::write(volume.path().join("file"), b"made up").expect("a file");
     let password = rclone.obscure(PASSWORD);
@@ -228,7 +229,7 @@ fn restore(machine: &Machine, target: &str, environment: &[(String, String)]) ->
 
 #[test]
 fn what_rclone_encrypted_is_restored_and_goes_on_as_a_vault() {
-    let Some(rclone) = Rclone::given() else { return };
+    let rclone = Rclone::given();
     let source = volume(false);
     for options in [
         &[][..],
@@ -259,7 +260,7 @@ fn what_rclone_encrypted_is_restored_and_goes_on_as_a_vault() {
 
 #[test]
 fn a_wrong_password_and_damage_restore_nothing_wrong() {
-    let Some(rclone) = Rclone::given() else { return };
+    let rclone = Rclone::given();
     let source = tempfile::tempdir().expect("a folder");
     fs::write(source.path().join("file"), noise(1, 200_000)).expect("a file");
     let (machine, mut environment) = machine_with(&rclone, source.path(), &[]);

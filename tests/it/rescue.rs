@@ -2,6 +2,7 @@
 
 use crate::machine::{Machine, assert_same, noise, picture, told, until};
 use crate::s3::{Fault, S3, Seen, Verb};
+use crate::tools::tool;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,7 +155,6 @@ fn a_fenced_writer_leaves_its_tree_as_a_rescue_that_restores_exactly() {
 
 /// The vault as plain files, read without the program.
 fn by_the_second_reader(machine: &Machine, s3: &S3, name: &str) {
-    let Some(python) = std::env::var_os("IT_PYTHON") else { return };
     for key in s3.objects() {
         let path = machine.at("mirror").join(&key);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
@@ -164,7 +164,7 @@ fn by_the_second_reader(machine: &Machine, s3: &S3, name: &str) {
     let mut command = machine.command(&[]);
     let key =
         command.get_envs().find(|(name, _)| *name == "ENCRYPTED_PASSWORD").and_then(|(_, key)| key).expect("a key").to_owned();
-    command = std::process::Command::new(python);
+    command = std::process::Command::new(tool("IT_PYTHON"));
     let folder = machine.at("mirror").join("some/path");
     let read = command.arg(reader).args([folder, machine.at("by-python")]).args(["--at", name]).env("ENCRYPTED_PASSWORD", key);
     let read = read.output().expect("python starts");

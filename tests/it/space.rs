@@ -2,6 +2,7 @@
 
 use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3};
+use crate::tools::not_tested;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +15,7 @@ struct Small {
 }
 
 impl Small {
-    /// Mounts one. Where that is not allowed, says so past the harness, which shows only failures.
+    /// Mounts one. Where that is not allowed, says so.
     fn mount(path: &Path, options: &str) -> Option<Small> {
         std::fs::create_dir_all(path).expect("a folder");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(path).output();
@@ -39,8 +40,7 @@ impl Drop for Small {
 }
 
 fn complain(why: &str) {
-    let text = format!("\nNOT TESTED: what happens on a full disk. It needs the right to mount a tmpfs: {}\n", why.trim());
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    not_tested("what happens on a full disk, which needs the right to mount a tmpfs", why);
 }
 
 /// The code for the local volume, and these words.

@@ -14,13 +14,13 @@ use crate::disk::{Scan, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
-use crate::plain::log::{Log, claim, look, publish, put_base};
+use crate::plain::log::{Log, claim, look, look_and_list, publish, put_base};
 use crate::plain::manifest::{Base, Header, LineReader, LineWriter, Overlay};
 use crate::plan::{DeleteSet, Deletes, PushFacts, admit_deletes, admit_push};
 use crate::remote::plain::{INDEX_IN_WORDS, NEXT_INDEX_NAME, PlainMemory, PlainReceipt, outwait};
 use crate::runtime::{Stop, compute, limits};
 use crate::seal::random_bytes;
-use crate::store::StoreError;
+use crate::store::{StoreError, Unneeded};
 use crate::tree::FileType;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -67,13 +67,20 @@ pub async fn push(request: &Push<'_>, pass: &Pass, stop: &Stop) -> Result<Outcom
 /// Looks what lies there and admits the push; gives that, what is remembered of it, and the claim to write under.
 async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Option<Listing>, u64), PushError> {
     let place = request.bucket.describe();
-    let mut log = look(&request.bucket, stop).await?;
+    let (mut log, mut listed) = match request.plain.trust_manifest {
+        true => (look(&request.bucket, stop).await?, None),
+        false => {
+            let (log, listing) = look_and_list(&request.bucket, &request.local.spill(), stop).await?;
+            (log, Some(listing))
+        }
+    };
     loop {
         let mut memory = PlainMemory::open(request.local, &place)?;
         memory.settle(&log)?;
-        let listing = match request.plain.trust_manifest && log.head.is_some() {
-            true => None,
-            false => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+        let listing = match listed.take() {
+            None if request.plain.trust_manifest && log.head.is_some() => None,
+            None => Some(Listing::read(&request.bucket, &request.local.spill(), stop).await?),
+            known => known,
         };
         admit_push(&facts(request, &log, &memory, listing.as_ref())?, request.force)?;
         if request.dry_run {
@@ -285,8 +292,8 @@ fn count(outcome: &mut Outcome, line: &Line, before: Option<&Line>) {
 
 /// What is to be done once the steps were.
 struct Unwanted {
-    /// Keys to delete.
-    keys: Spool,
+    /// Objects to delete: each one's length and key.
+    objects: Spool,
     /// Lines to publish.
     news: u64,
     /// Whether there was anything to do.
@@ -295,21 +302,24 @@ struct Unwanted {
 
 impl Unwanted {
     fn new(request: &Push<'_>) -> Unwanted {
-        Unwanted { keys: Spool::new(&request.local.spill()), news: 0, steps: false }
+        Unwanted { objects: Spool::new(&request.local.spill()), news: 0, steps: false }
     }
 
-    fn add(&mut self, keys: &[String]) -> Result<(), PlainError> {
-        Ok(keys.iter().try_for_each(|key| self.keys.push(key.as_bytes()))?)
+    fn add(&mut self, objects: &[Unneeded]) -> Result<(), PlainError> {
+        let mut lines = objects.iter().map(|object| format!("{} {}", object.size, object.key));
+        Ok(lines.try_for_each(|line| self.objects.push(line.as_bytes()))?)
     }
 
     async fn delete(self, request: &Push<'_>, stop: &Stop) -> Result<(), PlainError> {
-        let mut keys = self.keys.read()?;
-        while !keys.is_empty() {
+        let mut objects = self.objects.read()?;
+        while !objects.is_empty() {
             let mut batch = Vec::new();
             while batch.len() < limits::DELETES
-                && let Some(key) = keys.next()?
+                && let Some(line) = objects.next()?
             {
-                batch.push(String::from_utf8(key).expect("keys are written as text"));
+                let line = String::from_utf8(line).expect("keys are written as text");
+                let (size, key) = line.split_once(' ').expect("each has its length before it");
+                batch.push(Unneeded { key: key.to_owned(), size: size.parse().unwrap_or(0) });
             }
             match request.bucket.delete_all(stop, &batch).await {
                 Ok(()) => {}

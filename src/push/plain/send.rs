@@ -11,7 +11,7 @@ use crate::plain::names::key_of;
 use crate::remote::plain::Uploads;
 use crate::runtime::{Stop, Tasks, compute, limits};
 use crate::seal::{DIGEST_PART_BYTES, FileDigest, ShortId};
-use crate::store::{Bucket, Mark, Upload, part_bytes};
+use crate::store::{Bucket, Mark, Parts, StoreError, Unneeded, Upload, part_bytes};
 use crate::telemetry::Progress;
 use crate::tree::{FileType, Found, RelPath, Skip, SkipReason};
 use bytes::Bytes;
@@ -41,8 +41,8 @@ pub struct Sender {
 pub struct Sent {
     /// In path order: what is now so, and what was before.
     pub lines: Vec<(Line, Option<Line>)>,
-    /// Keys to delete once this is published.
-    pub deletes: Vec<String>,
+    /// Objects to delete once this is published.
+    pub deletes: Vec<Unneeded>,
     /// What was left out.
     pub skips: Skips,
     /// Objects of other programs in the way of a file.
@@ -150,19 +150,18 @@ impl Sender {
     /// Stores that keep files in folders take no object where another is a folder's name.
     async fn clear_way(&self, window: &[Step], admitted: bool) -> Result<(), PlainError> {
         let in_way = |step: &&Step| step.displaces && (step.op == Op::Record || step.op == Op::Delete && admitted);
-        let keys: Vec<String> = window.iter().filter(in_way).map(|step| key_of(&self.bucket, &step.line.path)).collect();
-        Ok(self.bucket.delete_all(&self.stop, &keys).await?)
+        let objects: Vec<Unneeded> = window.iter().filter(in_way).map(|step| step.there(&self.bucket)).collect();
+        Ok(self.bucket.delete_all(&self.stop, &objects).await?)
     }
 
     fn record(&self, step: Step, done: Option<Done>, admitted: bool, sent: &mut Sent) {
         let path = step.line.path.clone();
-        let delete = |sent: &mut Sent| sent.deletes.push(key_of(&self.bucket, &path));
         match (step.op, done) {
             (Op::Record | Op::Forget, _) => sent.lines.push((step.line, step.before)),
-            (Op::Sweep, _) => delete(sent),
+            (Op::Sweep, _) => sent.deletes.push(step.there(&self.bucket)),
             (Op::Delete | Op::DeleteForeign | Op::Drop, _) if !admitted => {}
             (Op::Delete | Op::DeleteForeign, _) => {
-                delete(sent);
+                sent.deletes.push(step.there(&self.bucket));
                 sent.lines.push((step.line, step.before));
             }
             (Op::Drop, _) => sent.lines.push((step.line, step.before)),
@@ -224,9 +223,25 @@ impl Sender {
             }
             return Ok(Done::Stored(Box::new(recorded(&step, &whole, mark.clone(), whole.hash)), 0));
         }
-        match whole.content.clone() {
-            Some(content) => Ok(self.put_short(&step, whole, content).await?),
-            None => self.put_long(&step, whole).await,
+        let replaced = self.bucket.parts_of(&self.stop, &step.there(&self.bucket)).await.map_err(PlainError::from)?;
+        let done = match whole.content.clone() {
+            Some(content) => self.put_short(&step, whole, content).await?,
+            None => self.put_long(&step, whole).await?,
+        };
+        if let Done::Stored(..) = done {
+            self.forget_parts(replaced).await?;
+        }
+        Ok(done)
+    }
+
+    /// What the object that was replaced consisted of.
+    async fn forget_parts(&self, replaced: Parts) -> Result<(), PlainError> {
+        match self.bucket.delete_parts(&self.stop, replaced).await {
+            Err(error @ StoreError::Denied { .. }) => {
+                tracing::warn!(%error, "parts of an object that was replaced stay");
+                Ok(())
+            }
+            deleted => Ok(deleted?),
         }
     }
 

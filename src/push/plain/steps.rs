@@ -3,7 +3,8 @@
 use crate::disk::{Spool, SpoolReader};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, parse_line, put_line};
-use crate::store::Mark;
+use crate::plain::names::key_of;
+use crate::store::{Bucket, Mark, Unneeded};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -42,6 +43,15 @@ pub struct Step {
     pub displaces: bool,
     /// A pass that was broken off may have written the object.
     pub ours: bool,
+}
+
+impl Step {
+    /// The object of the path as it lies there, as far as is known.
+    pub fn there(&self, bucket: &Bucket) -> Unneeded {
+        let recorded = self.before.as_ref().map_or(0, Line::size);
+        let listed = self.listed.as_ref().map_or(0, |(_, size)| *size);
+        Unneeded { key: key_of(bucket, &self.line.path), size: listed.max(recorded) }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

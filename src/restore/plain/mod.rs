@@ -122,10 +122,11 @@ async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<
     execute(request, from, &local, &mut memory, plan, outcome, stop).await
 }
 
-/// Claims what was looked at, unless this volume holds the newest claim. Whoever wrote in between is told of: what was
-/// gathered is no longer what lies there.
+/// Claims what was looked at, unless this volume holds the newest claim. One that it released keeps nobody waiting, so that
+/// the next Pod would begin beside this one: it is made anew. Whoever wrote in between is told of: what was gathered is no
+/// longer what lies there.
 async fn take(request: &Restore, from: &From, memory: &PlainMemory, stop: &Stop) -> Result<PlainReceipt, RestoreError> {
-    if memory.is_own(&from.log)? {
+    if memory.is_own(&from.log)? && !from.log.is_released() {
         return Ok(receipt_of(from, from.log.epoch));
     }
     let epoch = claim(&from.bucket, from.log.epoch, &request.pod, stop).await?;

@@ -95,7 +95,7 @@ impl S3 {
     }
 
     /// Deletes in requests of a thousand.
-    pub(in crate::store) async fn delete_all(&self, asked: &Asked, keys: &[String]) -> Result<(), StoreError> {
+    pub(in crate::store) async fn delete_all(&self, asked: &Asked, keys: &[&str]) -> Result<(), StoreError> {
         for keys in keys.chunks(limits::DELETES) {
             let paths: Vec<String> = keys.iter().map(|key| join(&self.prefix, key)).collect();
             let (operator, exchange) = self.recorded();

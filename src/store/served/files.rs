@@ -3,7 +3,8 @@
 use super::super::error::{Act, Asked, StoreError};
 use super::super::http::Exchange;
 use super::super::objects::{About, Fetched, Mark, Object, give_up, part_bytes};
-use super::services::SEGMENTS;
+use super::keystone::no_log_in;
+use super::segments::SEGMENTS;
 use super::{Recorded, Served};
 use crate::runtime::limits;
 use crate::tree::Timestamp;
@@ -19,16 +20,14 @@ use std::sync::{Arc, Mutex};
 /// The metadata key of the file's time, as rclone writes it to Azure and Google: by name, in RFC 3339.
 const MTIME: &str = "mtime";
 
-/// A large object being sent: in parts, or gathered where the store takes it only whole.
+/// A large object being sent in parts.
 pub(in crate::store) struct ServedSending {
     served: Served,
-    mtime: Timestamp,
-    way: Way,
-}
-
-enum Way {
-    Parts(Box<Writer>, Arc<Mutex<Exchange>>, u64),
-    Whole(Vec<u8>),
+    writer: Writer,
+    exchange: Arc<Mutex<Exchange>>,
+    bytes: u64,
+    /// The store was told to put the parts together, and may have done so whatever it answered.
+    ended: bool,
 }
 
 impl Served {
@@ -47,10 +46,9 @@ impl Served {
         let below = self.folder(&asked.key);
         let base = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
         let recorded = self.recorded().await;
-        let Recorded { operator, exchange, session } =
-            recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
+        let Recorded { operator, exchange, .. } = recorded.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))?;
         let path = if below.is_empty() { "/" } else { &below };
-        let failed = |error: opendal::Error| self.judged(asked, &error, &self.seen(Exchange::take(&exchange), session));
+        let failed = |error: opendal::Error| self.judged(asked, &error, &Exchange::take(&exchange));
         let options = ListOptions { recursive: true, ..ListOptions::default() };
         let mut lister = operator.lister_options(path, options).await.map_err(failed)?;
         let start_after = reached.clone();
@@ -144,64 +142,59 @@ impl Served {
         self.manner.times.then(|| HashMap::from([(MTIME.to_owned(), time.to_string())]))
     }
 
-    /// Begins a large object.
-    pub(in crate::store) async fn send(&self, asked: &Asked, mtime: Timestamp, part: usize) -> Result<ServedSending, StoreError> {
+    /// Begins a large object; `None` where the store takes it only in one piece.
+    pub(in crate::store) async fn send(
+        &self,
+        asked: &Asked,
+        mtime: Timestamp,
+        part: usize,
+    ) -> Result<Option<ServedSending>, StoreError> {
         self.refuse_if_read_only(asked)?;
         if !self.capability.write_can_multi {
-            return Ok(ServedSending { served: self.clone(), mtime, way: Way::Whole(Vec::new()) });
+            return Ok(None);
         }
         let part = part.max(part_bytes(0));
         let recorded = self.recorded().await;
-        let Recorded { operator, exchange, session } =
-            recorded.map_err(|exchange| self.judged(asked, &super::no_log_in(), &exchange))?;
+        let Recorded { operator, exchange, .. } = recorded.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))?;
         let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);
         let options = WriteOptions { user_metadata: self.times(mtime), chunk: Some(part), concurrent, ..WriteOptions::default() };
         let path = self.path(&asked.key);
         match operator.layer(retry).writer_options(&path, options).await {
-            Ok(writer) => Ok(ServedSending { served: self.clone(), mtime, way: Way::Parts(Box::new(writer), exchange, session) }),
-            Err(error) => Err(self.judged(asked, &error, &self.seen(Exchange::take(&exchange), session))),
+            Ok(writer) => Ok(Some(ServedSending { served: self.clone(), writer, exchange, bytes: 0, ended: false })),
+            Err(error) => Err(self.judged(asked, &error, &Exchange::take(&exchange))),
         }
     }
 }
 
 impl ServedSending {
     pub(in crate::store) async fn write(&mut self, asked: &Asked, bytes: Bytes) -> Result<(), StoreError> {
-        match &mut self.way {
-            Way::Parts(writer, exchange, session) => {
-                self.served.shaper.up(bytes.len()).await;
-                let sent = writer.write(Buffer::from(bytes)).await;
-                sent.map_err(|error| self.served.judged(asked, &error, &self.served.seen(Exchange::take(exchange), *session)))
-            }
-            Way::Whole(body) if body.len() + bytes.len() > limits::WHOLE_BODY_BYTES => {
-                let kind = self.served.kind.name;
-                let most = limits::WHOLE_BODY_BYTES >> 20;
-                let message =
-                    format!("{asked}: a remote of type {kind} takes a file only in one piece, and none above {most} MiB");
-                Err(StoreError::usage(message, "give a key: a vault splits large files; or exclude the file"))
-            }
-            Way::Whole(body) => {
-                body.extend_from_slice(&bytes);
-                Ok(())
-            }
-        }
+        self.served.shaper.up(bytes.len()).await;
+        self.bytes += bytes.len() as u64;
+        self.writer.write(Buffer::from(bytes)).await.map_err(|error| self.judged(asked, &error))
     }
 
-    pub(in crate::store) async fn finish(&mut self, asked: &Asked) -> Result<Mark, StoreError> {
-        match &mut self.way {
-            Way::Parts(writer, exchange, session) => match writer.close().await {
-                Ok(_) => Ok(mark(&self.served.stat(asked).await?)),
-                Err(error) => Err(self.served.judged(asked, &error, &self.served.seen(Exchange::take(exchange), *session))),
-            },
-            Way::Whole(body) => self.served.put_file(asked, Bytes::from(std::mem::take(body)), self.mtime).await,
-        }
+    /// Makes the object appear.
+    pub(in crate::store) async fn finish(&mut self, asked: &Asked) -> Result<(), StoreError> {
+        self.ended = true;
+        self.writer.close().await.map(drop).map_err(|error| self.judged(asked, &error))
     }
 
-    /// Tells the store to forget the parts.
+    /// The mark of what appeared.
+    pub(in crate::store) async fn stored(&self, asked: &Asked) -> Result<Mark, StoreError> {
+        self.served.stored(asked, self.bytes).await
+    }
+
+    /// Tells the store to forget the parts, unless an object that it has by now may consist of them.
     pub(in crate::store) async fn abort(&mut self) {
-        let Way::Parts(writer, ..) = &mut self.way else { return };
-        give_up(writer).await;
+        if !(self.ended && self.served.manner.segments) {
+            give_up(&mut self.writer).await;
+        }
+    }
+
+    fn judged(&self, asked: &Asked, error: &opendal::Error) -> StoreError {
+        self.served.judged(asked, error, &Exchange::take(&self.exchange))
     }
 }
 

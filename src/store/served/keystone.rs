@@ -1,12 +1,13 @@
 //! Logging in to Swift: a token and the address that it is for, from Keystone (versions 3 and 2) or from Swift itself (1).
 
 use super::super::config::ServedConfig;
-use super::super::http::Lost;
+use super::super::followed::Followed;
+use super::super::http::{Exchange, Lost, Recording};
 use super::services::operator;
 use crate::runtime::clock;
 use crate::secret::Secret;
-use http::{HeaderMap, Request};
-use opendal::{Buffer, HttpTransport, Operator};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport, Operator};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,10 +29,22 @@ pub(super) struct Keystone {
     number: AtomicU64,
 }
 
-struct Session {
+/// What is done with one token.
+#[derive(Clone)]
+pub(super) struct Session {
     number: u64,
-    operator: Operator,
+    pub(super) operator: Operator,
+    /// The account's address.
+    pub(super) storage_url: String,
+    token: HeaderValue,
     until: Instant,
+}
+
+/// Sends each request with a token that is good when it is sent: what takes long outlives the one that it began with.
+pub(super) struct Tokens {
+    pub(super) recording: Recording,
+    pub(super) keystone: Option<Arc<Keystone>>,
+    pub(super) options: Arc<Followed<Operator>>,
 }
 
 /// What a log-in gives.
@@ -49,35 +62,71 @@ impl Keystone {
         needed.then(|| Arc::new(Keystone { session, accepted, refused, number }))
     }
 
-    /// An operator with a token that is good for a while, and the number of its session.
-    pub(super) async fn operator(&self, config: &ServedConfig, transport: &impl HttpTransport) -> Result<(Operator, u64), Lost> {
+    /// One whose token is good for a while.
+    pub(super) async fn session(&self, config: &ServedConfig, transport: &Recording) -> Result<Session, Lost> {
         let mut session = self.session.lock().await;
         let refused = self.refused.load(Ordering::Relaxed);
         let is_good = |session: &&Session| session.number > refused && clock::now() < session.until;
         if let Some(session) = session.as_ref().filter(is_good) {
-            return Ok((session.operator.clone(), session.number));
+            return Ok(session.clone());
         }
         let ticket = LogIn { config }.send(transport).await?;
+        let mut token =
+            HeaderValue::from_str(&ticket.token).map_err(|_| lost("the log-in gave a token that cannot be sent", false))?;
+        token.set_sensitive(true);
         let mut config = config.clone();
-        config.options.insert("storage_url", Secret::new(ticket.storage_url));
-        config.options.insert("auth_token", Secret::new(ticket.token));
+        config.options.insert("storage_url", Secret::new(ticket.storage_url.clone()));
         let operator = operator(&config).map_err(|_| lost("the log-in gave an address that is none", false))?;
         let number = self.number.fetch_add(1, Ordering::Relaxed) + 1;
         // A tenth of its life is left for what begins with it.
         let until = clock::now() + ticket.life.max(LEAST_LIFE).mul_f64(0.9);
-        *session = Some(Session { number, operator: operator.clone(), until });
-        Ok((operator, number))
+        Ok(session.insert(Session { number, operator, storage_url: ticket.storage_url, token, until }).clone())
     }
 
-    pub(super) fn accept(&self, number: u64) {
+    fn accept(&self, number: u64) {
         self.accepted.fetch_max(number, Ordering::Relaxed);
     }
 
     /// A token was refused: whether another one may do better. Two in a row that never worked are a denial.
-    pub(super) fn refuse(&self, number: u64) -> bool {
+    fn refuse(&self, number: u64) -> bool {
         self.refused.fetch_max(number, Ordering::Relaxed);
         self.accepted.load(Ordering::Relaxed) + 1 >= number
     }
+}
+
+impl HttpTransport for Tokens {
+    async fn fetch(&self, mut request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
+        let Some(keystone) = &self.keystone else { return self.recording.fetch(request).await };
+        let (config, _) = self.options.current();
+        let session = match keystone.session(&config, &self.recording).await {
+            Ok(session) => session,
+            Err(lost) => {
+                let error = if lost.temporary { no_log_in().set_temporary() } else { no_log_in() };
+                self.recording.change(|seen| not_logged_in(seen, lost));
+                return Err(error);
+            }
+        };
+        request.headers_mut().insert("X-Auth-Token", session.token);
+        let answer = self.recording.fetch(request).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            keystone.accept(session.number);
+        } else if keystone.refuse(session.number) {
+            // A passing trouble: whoever tries again does so with another token.
+            let text = "the token was not taken any more";
+            self.recording.change(|seen| Exchange { answer: Some(Err(Lost::again(text))), ..seen });
+            return Err(opendal::Error::new(ErrorKind::Unexpected, text).set_temporary());
+        }
+        Ok(answer)
+    }
+}
+
+pub(super) fn no_log_in() -> opendal::Error {
+    opendal::Error::new(ErrorKind::Unexpected, "no log-in")
+}
+
+/// What was seen of a log-in says more than what became of it.
+pub(super) fn not_logged_in(seen: Exchange, lost: Lost) -> Exchange {
+    Exchange { answer: None, credentials: seen.credentials.or(Some(lost)), ..seen }
 }
 
 /// One log-in, with the options as they are now.

@@ -8,12 +8,13 @@ mod index_page;
 mod judge;
 mod keystone;
 mod listing;
+mod segments;
 mod services;
 
 pub(super) use files::ServedSending;
 
 use self::judge::judge;
-use self::keystone::Keystone;
+use self::keystone::{Keystone, Tokens, no_log_in, not_logged_in};
 use self::services::{Manner, address, manner, operator};
 use super::bandwidth::Shaper;
 use super::client::{Client, Trust};
@@ -64,8 +65,8 @@ pub(super) struct Served {
 struct Recorded {
     operator: Operator,
     exchange: Arc<Mutex<Exchange>>,
-    /// The log-in that its token is of.
-    session: u64,
+    /// Where it asks.
+    address: String,
 }
 
 /// What an operation gave, and what the store answered.
@@ -143,33 +144,18 @@ impl Served {
 
     /// An operator whose last answer is kept, after a log-in where one is needed.
     async fn recorded(&self) -> Result<Recorded, Exchange> {
-        let (transport, exchange) = self.transport();
+        let (recording, exchange) = self.transport();
         let (config, operator) = self.operator.current();
-        let (operator, session) = match &self.keystone {
-            None => (operator, 0),
-            Some(keystone) => {
-                let outcome = keystone.operator(&config, &transport).await;
-                // What was seen of the request says more than what became of it.
-                outcome.map_err(|lost| {
-                    let seen = Exchange::take(&exchange);
-                    Exchange { answer: None, credentials: seen.credentials.clone().or(Some(lost)), ..seen }
-                })?
-            }
+        let (operator, address) = match &self.keystone {
+            None => (operator, address(&config)),
+            Some(keystone) => match keystone.session(&config, &recording).await {
+                Ok(session) => (session.operator, session.storage_url),
+                Err(lost) => return Err(not_logged_in(Exchange::take(&exchange), lost)),
+            },
         };
-        let context = operator.base_context().with_http_transport(HttpTransporter::new(transport));
-        Ok(Recorded { operator: operator.with_context(context), exchange, session })
-    }
-
-    /// What came back; a token that is not taken any more is a passing trouble.
-    fn seen(&self, mut exchange: Exchange, session: u64) -> Exchange {
-        if let (Some(keystone), Some(Ok(got))) = (&self.keystone, &exchange.answer) {
-            if got.status != 401 {
-                keystone.accept(session);
-            } else if keystone.refuse(session) {
-                exchange.answer = Some(Err(Lost::again("the token was not taken any more")));
-            }
-        }
-        exchange
+        let tokens = Tokens { recording, keystone: self.keystone.clone(), options: Arc::clone(&self.operator) };
+        let context = operator.base_context().with_http_transport(HttpTransporter::new(tokens));
+        Ok(Recorded { operator: operator.with_context(context), exchange, address })
     }
 
     fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
@@ -191,13 +177,13 @@ impl Served {
         F: Future<Output = opendal::Result<T>>,
     {
         let _slot = self.slots.acquire().await;
-        let Recorded { operator, exchange, session } = match self.recorded().await {
+        let Recorded { operator, exchange, .. } = match self.recorded().await {
             Ok(recorded) => recorded,
             Err(exchange) => return Done { result: Err(no_log_in()), exchange },
         };
         let longest = self.patience.attempt;
         match within(longest, work(operator)).await {
-            Some(result) => Done { result, exchange: self.seen(Exchange::take(&exchange), session) },
+            Some(result) => Done { result, exchange: Exchange::take(&exchange) },
             None => {
                 let lost = Lost::late(format!("no whole answer within {} s", longest.as_secs()));
                 let result = Err(opendal::Error::new(ErrorKind::Unexpected, "no whole answer"));
@@ -339,7 +325,10 @@ impl Served {
 
     pub(super) async fn delete(&self, asked: &Asked) -> Result<(), StoreError> {
         self.refuse_if_read_only(asked)?;
-        let path = self.path(&asked.key);
+        self.delete_at(asked, self.path(&asked.key)).await
+    }
+
+    async fn delete_at(&self, asked: &Asked, path: String) -> Result<(), StoreError> {
         let done = self.run(|operator| async move { operator.delete(&path).await }).await;
         match self.settle(asked, done) {
             Err(error) if error.is_not_found() => Ok(()),
@@ -419,8 +408,4 @@ impl Served {
 /// Some services call the listing of a folder that is not there an empty one.
 fn is_absent(exchange: &Exchange) -> bool {
     matches!(&exchange.answer, Some(Ok(got)) if !(200..300).contains(&got.status))
-}
-
-fn no_log_in() -> opendal::Error {
-    opendal::Error::new(ErrorKind::Unexpected, "no log-in")
 }

@@ -21,12 +21,9 @@ pub(super) struct Manner {
     /// An object keeps the file's time as metadata, as rclone writes it there.
     pub(super) times: bool,
     /// An object of several parts is listed with the tag of its manifest, and itself has that of its parts, in quotes. The
-    /// parts lie below [`SEGMENTS`].
+    /// parts lie below [`super::segments::SEGMENTS`].
     pub(super) segments: bool,
 }
-
-/// Where the parts of objects lie, from the container's root: what is there belongs to other objects.
-pub(super) const SEGMENTS: &str = ".segments/";
 
 const FOLDERS: Manner =
     Manner { page: Page::Other, ordered: false, direct: false, moves: false, index: false, times: false, segments: false };

@@ -2,6 +2,7 @@
 
 use super::{everywhere, fails, given, goes, read};
 use crate::machine::{Machine, told};
+use crate::tools::tool;
 use std::process::Command;
 
 /// Obscured as rclone does it, with a nonce of ours.
@@ -97,7 +98,7 @@ fn a_configuration_that_cannot_be_used_changes_nothing_and_says_why() {
 /// One file for both programs: rclone writes with it, and what it wrote comes back.
 #[test]
 fn what_rclone_wrote_with_a_configuration_is_restored_with_it() {
-    let Some(program) = std::env::var_os("IT_RCLONE") else { return };
+    let program = tool("IT_RCLONE");
     let machine = Machine::local().without_key();
     machine.write("folder/file", "content");
     let remote = machine.at("theirs").display().to_string();

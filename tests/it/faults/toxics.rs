@@ -2,6 +2,7 @@
 
 use super::{Picture, first_state, push_is_sound, restore_is_sound, second_state};
 use crate::machine::{Machine, picture};
+use crate::tools::tool;
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +23,7 @@ impl Drop for Toxiproxy {
 }
 
 impl Toxiproxy {
-    fn start(program: &str) -> Toxiproxy {
+    fn start(program: &std::ffi::OsStr) -> Toxiproxy {
         for _ in 0..5 {
             // The kernel names a free port; should somebody take it before the proxy does, the next try gets another.
             let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a free port").port();
@@ -38,7 +39,7 @@ impl Toxiproxy {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        panic!("{program} did not start");
+        panic!("{} did not start", program.display());
     }
 
     /// One request to its control port; `None` when it is not there or refuses.
@@ -142,7 +143,7 @@ impl Poisoned<'_> {
 fn a_push_or_a_restore_through_a_bad_network_succeeds_or_ends_in_time_with_a_reason() {
     let Some(machine) = Machine::real() else { return };
     let store = std::env::var("IT_S3_ENDPOINT").expect("there is a real store");
-    let program = std::env::var("IT_TOXIPROXY").expect("IT_TOXIPROXY goes with IT_S3_ENDPOINT");
+    let program = tool("IT_TOXIPROXY");
     let proxy = &Toxiproxy::start(&program);
     first_state(&machine);
     assert_eq!(machine.push(&[]).0, 0);

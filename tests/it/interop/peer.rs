@@ -1,6 +1,7 @@
 //! The other programs, at the remote of a machine.
 
 use crate::machine::Machine;
+use crate::tools::tool;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -112,7 +113,7 @@ impl Peer {
             Program::Mc => "IT_MC",
             Program::Aws => "IT_AWS",
         };
-        let program = std::env::var_os(variable).unwrap_or_else(|| panic!("{variable} goes with IT_S3_ENDPOINT"));
+        let program = tool(variable);
         let (endpoint, key) = (self.given("REMOTE_ENDPOINT"), self.given("REMOTE_ACCESS_KEY_ID"));
         let secret = self.given("REMOTE_SECRET_ACCESS_KEY");
         let mut command = Command::new(program);

@@ -1,5 +1,6 @@
-//! The servers, each ended when it is dropped. Where a tool is not named by its variable, there is none.
+//! The servers, each ended when it is dropped.
 
+use crate::tools::tool;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -29,16 +30,15 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
     all.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
 }
 
-fn script(kind: &str, paths: &[&Path]) -> Option<(Child, String)> {
-    let python = std::env::var_os("IT_PYTHON")?;
+fn script(kind: &str, paths: &[&Path]) -> (Child, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers.py");
-    let mut command = Command::new(python);
+    let mut command = Command::new(tool("IT_PYTHON"));
     command.arg(script).arg(kind).args(paths).stdout(Stdio::piped()).stdin(Stdio::null());
     let mut child = command.spawn().expect("the server starts");
     let mut port = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut port).expect("a line");
     assert!(!port.trim().is_empty(), "the server says its port");
-    Some((child, port.trim().to_string()))
+    (child, port.trim().to_string())
 }
 
 /// Starts a program that says its address in what it logs, and reads the log to that point and on.
@@ -93,13 +93,16 @@ impl Server {
         self.files.as_deref()
     }
 
-    /// The longest file it is sent: these servers of Google's and Swift's protocols know no uploads in parts.
+    /// The longest file it is sent: this server of Google's protocol knows no uploads in parts.
     pub fn longest(&self) -> usize {
-        match () {
-            () if self.is_of("swift") => 3_000_000,
-            () if self.is_of("gcs") => 7_000_000,
-            () => 9_000_000,
-        }
+        if self.is_of("gcs") { 7_000_000 } else { 9_000_000 }
+    }
+
+    /// Where Swift's is asked.
+    pub fn port(&self) -> u16 {
+        let auth = self.remote.iter().find(|(name, _)| name == "REMOTE_AUTH");
+        let port = auth.and_then(|(_, auth)| auth.strip_prefix("http://127.0.0.1:")?.split('/').next()?.parse().ok());
+        port.expect("an address with a port")
     }
 
     /// A name with what a URL gives a meaning, or an FTP server's listing. WsgiDAV reads some of it in the place to move to.
@@ -115,17 +118,17 @@ impl Server {
         self.remote.iter().any(|(_, value)| value == kind)
     }
 
-    pub fn webdav() -> Option<Server> {
+    pub fn webdav() -> Server {
         let folder = folder();
-        let (child, port) = script("webdav", &[folder.path()])?;
+        let (child, port) = script("webdav", &[folder.path()]);
         let url = format!("http://127.0.0.1:{port}/dav");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
-        Some(Server::showing(child, folder, &remote))
+        Server::showing(child, folder, &remote)
     }
 
     /// A log-in with Keystone's version 3.
-    pub fn swift() -> Option<Server> {
-        let (child, port) = script("swift", &[])?;
+    pub fn swift() -> Server {
+        let (child, port) = script("swift", &[]);
         let auth = format!("http://127.0.0.1:{port}/v3");
         let remote = [
             ("REMOTE_TYPE", "swift"),
@@ -135,23 +138,23 @@ impl Server {
             ("REMOTE_TENANT", "p"),
             ("REMOTE_REGION", "here"),
         ];
-        Some(Server::hiding(child, folder(), &remote))
+        Server::hiding(child, folder(), &remote)
     }
 
-    pub fn webdav_of_rclone() -> Option<Server> {
+    pub fn webdav_of_rclone() -> Server {
         let folder = folder();
-        let mut command = Command::new(std::env::var_os("IT_RCLONE")?);
+        let mut command = Command::new(tool("IT_RCLONE"));
         command.args(["serve", "webdav", "--addr", "127.0.0.1:0", "--user", "me", "--pass", PASSWORD, "--vfs-cache-mode", "off"]);
         command.arg(folder.path()).env("RCLONE_CONFIG", folder.path().with_extension("none"));
         let (child, port) = logged(&mut command, "http://127.0.0.1:");
         let url = format!("http://127.0.0.1:{port}/");
         let remote = [("REMOTE_TYPE", "webdav"), ("REMOTE_URL", &url), ("REMOTE_USER", "me"), ("REMOTE_PASS", PASSWORD)];
-        Some(Server::showing(child, folder, &remote))
+        Server::showing(child, folder, &remote)
     }
 
-    pub fn ftp() -> Option<Server> {
+    pub fn ftp() -> Server {
         let folder = folder();
-        let (child, port) = script("ftp", &[folder.path()])?;
+        let (child, port) = script("ftp", &[folder.path()]);
         let remote = [
             ("REMOTE_TYPE", "ftp"),
             ("REMOTE_HOST", "127.0.0.1"),
@@ -159,11 +162,11 @@ impl Server {
             ("REMOTE_USER", "me"),
             ("REMOTE_PASS", PASSWORD),
         ];
-        Some(Server::showing(child, folder, &remote))
+        Server::showing(child, folder, &remote)
     }
 
     /// FTP with TLS; `option` is what the program is told of it.
-    pub fn ftps(kind: &str, option: &'static str) -> Option<Server> {
+    pub fn ftps(kind: &str, option: &'static str) -> Server {
         let folder = folder();
         let files = folder.path().join("files");
         std::fs::create_dir(&files).expect("a folder");
@@ -171,7 +174,7 @@ impl Server {
         let (certificate, both) = (folder.path().join("ca.pem"), folder.path().join("both.pem"));
         std::fs::write(&certificate, made.cert.pem()).expect("written");
         std::fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem()).expect("written");
-        let (child, port) = script(kind, &[&files, &both])?;
+        let (child, port) = script(kind, &[&files, &both]);
         let remote = [
             ("REMOTE_TYPE", "ftp"),
             ("REMOTE_HOST", "localhost"),
@@ -181,11 +184,11 @@ impl Server {
             ("REMOTE_CA_FILE", certificate.to_str().expect("text")),
             (option, "true"),
         ];
-        Some(Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) })
+        Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) }
     }
 
-    pub fn sftp_of_rclone() -> Option<Server> {
-        let program = std::env::var_os("IT_RCLONE")?;
+    pub fn sftp_of_rclone() -> Server {
+        let program = tool("IT_RCLONE");
         let folder = folder();
         let key = folder.path().join("key");
         let files = folder.path().join("files");
@@ -206,20 +209,25 @@ impl Server {
             ("REMOTE_PASS", PASSWORD),
             ("REMOTE_KNOWN_HOSTS_FILE", known.to_str().expect("text")),
         ];
-        Some(Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) })
+        Server { child, files: Some(files), _folder: folder, remote: pairs(&remote) }
     }
 
     /// Python's file server over a folder that is there.
-    pub fn http(files: &Path) -> Option<Server> {
-        let (child, port) = script("http", &[files])?;
+    pub fn http(files: &Path) -> Server {
+        let (child, port) = script("http", &[files]);
         let url = format!("http://127.0.0.1:{port}");
         let remote = [("REMOTE_TYPE", "http"), ("REMOTE_URL", url.as_str())];
-        Some(Server::hiding(child, folder(), &remote))
+        Server::hiding(child, folder(), &remote)
     }
 
+    /// `None` where `IT_AZURITE=none` says that it is not to be tried.
     pub fn azurite() -> Option<Server> {
+        let program = tool("IT_AZURITE");
+        if program == "none" {
+            return None;
+        }
         let folder = folder();
-        let mut command = Command::new(std::env::var_os("IT_AZURITE")?);
+        let mut command = Command::new(program);
         command
             .args(["--silent", "--skipApiVersionCheck", "--blobHost", "127.0.0.1", "--blobPort", "0", "--location"])
             .arg(folder.path());
@@ -232,15 +240,15 @@ impl Server {
             ("REMOTE_KEY", AZURITE_KEY),
         ];
         let server = Server::hiding(child, folder, &remote);
-        let python = std::env::var_os("IT_PYTHON")?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/make_container.py");
-        let made = Command::new(python).arg(script).args([&endpoint, AZURITE_ACCOUNT, AZURITE_KEY, "container"]).status();
+        let made =
+            Command::new(tool("IT_PYTHON")).arg(script).args([&endpoint, AZURITE_ACCOUNT, AZURITE_KEY, "container"]).status();
         assert!(made.expect("python starts").success());
         Some(server)
     }
 
-    pub fn fake_gcs() -> Option<Server> {
-        let program = std::env::var_os("IT_FAKE_GCS")?;
+    pub fn fake_gcs() -> Server {
+        let program = tool("IT_FAKE_GCS");
         let folder = folder();
         // It takes no port of the kernel's choice: one that was free a moment ago is given.
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
@@ -252,17 +260,20 @@ impl Server {
         let remote = [("REMOTE_TYPE", "gcs"), ("REMOTE_ENDPOINT", &endpoint), ("REMOTE_ANONYMOUS", "true")];
         let server = Server::hiding(child, folder, &remote);
         let body = r#"{"name":"container"}"#;
-        let request = format!(
-            "POST /storage/v1/b?project=p HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        let mut answer = String::new();
-        let mut socket = connected(port);
-        socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_string(&mut answer)).expect("an answer");
+        let answer = asked(port, "POST /storage/v1/b?project=p HTTP/1.1\r\nContent-Type: application/json", body);
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        Some(server)
+        server
     }
+}
+
+/// One request of these first lines; gives the whole answer.
+pub fn asked(port: u16, head: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!("{head}\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let mut answer = String::new();
+    let mut socket = connected(port);
+    socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_string(&mut answer)).expect("an answer");
+    answer
 }
 
 /// A connection to a server that is starting.

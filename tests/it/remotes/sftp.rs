@@ -25,7 +25,7 @@ fn no_hidden_files(server: &Sshd) {
 
 #[test]
 fn sftp_keeps_a_vault_and_fences_its_writers() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let machine = Machine::new(server.remote(), "some/path");
     machine.write("file", b"content");
     machine.write("long", noise(3, 9_000_000));
@@ -48,7 +48,7 @@ fn sftp_keeps_a_vault_and_fences_its_writers() {
 
 #[test]
 fn sftp_keeps_plain_files_and_their_times() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let machine = Machine::new(server.remote(), "some/path").without_key();
     for size in [0, 1, 32_768, 131_073] {
         machine.write(&format!("sizes/{size}"), noise(size as u64, size));
@@ -80,7 +80,7 @@ fn sftp_keeps_plain_files_and_their_times() {
 
 #[test]
 fn a_server_is_believed_only_by_its_key() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let mut machine = machine(&server);
     let fingerprint = std::process::Command::new("ssh-keygen").arg("-lf").arg(server.at("host.pub")).output().expect("it starts");
     let fingerprint = String::from_utf8(fingerprint.stdout).expect("text");
@@ -123,7 +123,7 @@ fn a_server_is_believed_only_by_its_key() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_is_believed_by_a_certificate_of_its_authority() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let known = |key: &str| std::fs::read_to_string(server.known_hosts(key)).expect("text");
     let (line, of_stranger) =
         (format!("@cert-authority {}", known("authority")), format!("@cert-authority {}", known("stranger")));
@@ -162,7 +162,7 @@ async fn a_host_is_believed_by_a_certificate_of_its_authority() {
 
 #[test]
 fn users_are_let_in_by_key_passphrase_agent_and_no_stranger() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let mut machine = machine(&server);
     pushed(&machine, &[]);
     let mut count = 0;
@@ -210,7 +210,7 @@ fn users_are_let_in_by_key_passphrase_agent_and_no_stranger() {
 
 #[test]
 fn a_certificate_lets_in_a_key_that_the_server_does_not_know() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let mut machine = machine(&server);
     let user = machine.remote.iter().find(|(name, _)| name == "REMOTE_USER").expect("a user").1.clone();
     machine.set("REMOTE_KEY_FILE", &server.text("stranger"));
@@ -232,7 +232,7 @@ fn a_certificate_lets_in_a_key_that_the_server_does_not_know() {
 
 #[test]
 fn a_push_survives_connections_that_break() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let vault = Machine::new(server.remote(), "vault");
     let plain = Machine::new(server.remote(), "plain").without_key();
     let mut machines = [vault, plain];
@@ -253,7 +253,7 @@ fn a_push_survives_connections_that_break() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_breaks_before_a_file_has_its_name_costs_nothing() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let (bucket, stop) = (bucket(server.remote(), "p"), Stop::new());
     let mtime = Timestamp { seconds: 1_600_000_000, nanos: 0 };
     let mut upload = bucket.upload("long", mtime, 0).await.expect("begun");
@@ -289,7 +289,7 @@ fn bucket(remote: Vec<(String, String)>, prefix: &str) -> Bucket {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_writers_that_create_one_object_at_once_one_wins() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let (one, other, stop) = (bucket(server.remote(), "p"), bucket(server.remote(), "p"), Stop::new());
     for round in 0..5 {
         let key = format!("log/{round}");
@@ -311,7 +311,7 @@ async fn of_writers_that_create_one_object_at_once_one_wins() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ranges_and_absences_are_those_of_a_bucket() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let (bucket, stop) = (bucket(server.remote(), "p"), Stop::new());
     assert!(bucket.list(&stop, "").await.expect("an empty list").is_empty());
     assert!(bucket.get(&stop, "a/x", None).await.expect_err("absent").is_not_found());
@@ -347,7 +347,7 @@ async fn ranges_and_absences_are_those_of_a_bucket() {
 
 #[test]
 fn what_killed_writers_left_is_removed_after_a_day() {
-    let Some(server) = Sshd::start() else { return };
+    let server = Sshd::start();
     let machine = machine(&server);
     pushed(&machine, &[]);
     let (old, fresh, kept) = (server.at("files/some/path/.tmp-old"), server.at("files/some/path/.tmp-new"), "files/some/path/x");
@@ -364,7 +364,7 @@ fn what_killed_writers_left_is_removed_after_a_day() {
 
 #[test]
 fn sftp_of_rclone_keeps_both_layouts_for_who_has_the_password() {
-    let Some(server) = Server::sftp_of_rclone() else { return };
+    let server = Server::sftp_of_rclone();
     keeps_a_volume(&server, "some/path", false);
     keeps_a_volume(&server, "some/other", true);
     assert_eq!(std::fs::read(server.folder().expect("a folder").join("some/other/deep/er/still")).expect("a file"), b"below");
