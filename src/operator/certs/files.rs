@@ -2,6 +2,7 @@
 //! symbolic link that no event on the files tells of; looking finds every kind of change.
 
 use super::{CertError, Shown};
+use crate::operator::Complaint;
 use crate::operator::readiness::Readiness;
 use crate::runtime::{Stop, clock, compute};
 use crate::secret::{Secret, text_of_file};
@@ -39,7 +40,7 @@ pub async fn watch_files(
     stop: &Stop,
 ) {
     let mut last: Option<(String, Secret<String>)> = None;
-    let mut complained = String::new();
+    let mut complaint = Complaint::default();
     loop {
         let asked = files.clone();
         let read = compute("certificate files", move || asked.read()).await;
@@ -56,11 +57,10 @@ pub async fn watch_files(
             Err(error) => Err(error),
         };
         // The two files of one exchange may be seen apart: the next look sees both. Each complaint is made once.
-        let complaint = outcome.err().map(|error| error.to_string()).unwrap_or_default();
-        if complaint != complained && !complaint.is_empty() {
-            tracing::warn!("the certificate stays as it is: {complaint}");
+        let problem = outcome.err().map(|error| super::advised(&error)).unwrap_or_default();
+        if let Some(problem) = complaint.if_new(problem) {
+            tracing::warn!("{}: {problem}", shown.stays());
         }
-        complained = complaint;
         readiness.certificate(shown.is_loaded());
         if stop.or(clock::sleep(every)).await.is_err() {
             return;
