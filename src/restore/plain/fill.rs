@@ -19,6 +19,7 @@ use crate::tree::{FileType, Found, RelPath};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
@@ -264,29 +265,20 @@ impl Fetcher {
         let file = Arc::new(self.placer.file(&line.path, size)?);
         let part = DIGEST_PART_BYTES as u64;
         let starts = (0..size.div_ceil(part)).map(|number| number * part);
-        let parts = stream::iter(starts).map(|start| {
-            let (fetcher, key) = (self.clone(), key.to_owned());
-            async move {
-                let range = start..(start + part).min(size);
-                let fetched = fetcher.bucket.fetch(&fetcher.stop, &key, Some(range.clone())).await;
-                fetched.map(|fetched| (range, fetched))
-            }
-        });
-        let mut parts = std::pin::pin!(parts.buffered(PARTS));
+        // A part is written while others are still fetched.
+        let parts = stream::iter(starts).map(|start| self.place_part(key, &file, start..(start + part).min(size), line.sparse));
         let mut digest = FileDigest::default();
         let mut state: Option<(Mark, About)> = None;
-        while let Some(fetched) = parts.next().await {
-            let (range, Fetched { bytes, mark, about }) = match fetched {
-                Err(error) if error.is_outside() => return Err(changing(key)),
-                fetched => fetched.map_err(PlainError::Store)?,
-            };
-            let torn = state.as_ref().is_some_and(|(first, _)| *first != mark) || bytes.len() as u64 != range.end - range.start;
-            if torn {
-                return Err(changing(key));
+        {
+            let mut parts = std::pin::pin!(parts.buffered(PARTS));
+            while let Some(placed) = parts.next().await {
+                let (mark, about, part) = placed?;
+                if state.as_ref().is_some_and(|(first, _)| *first != mark) {
+                    return Err(changing(key));
+                }
+                state.get_or_insert((mark, about));
+                digest.append(part);
             }
-            state.get_or_insert((mark, about));
-            self.progress.add_bytes(bytes.len() as u64);
-            digest.append(write_part(&file, bytes, range.start, line.sparse).await?);
         }
         let (mark, about) = state.unwrap_or_default();
         let line = settle(line, key, mark, size, Some(digest.finish()), about)?;
@@ -296,6 +288,26 @@ impl Fetcher {
             Ok(finished(line, &found))
         })
         .await
+    }
+
+    /// Fetches a part of a long file and writes it. Of which state it is, the caller compares.
+    async fn place_part(
+        &self,
+        key: &str,
+        file: &Arc<PlacedFile>,
+        range: Range<u64>,
+        sparse: bool,
+    ) -> Result<(Mark, About, FileDigest), RestoreError> {
+        let Fetched { bytes, mark, about } = match self.bucket.fetch(&self.stop, key, Some(range.clone())).await {
+            Err(error) if error.is_outside() => return Err(changing(key)),
+            fetched => fetched.map_err(PlainError::Store)?,
+        };
+        if bytes.len() as u64 != range.end - range.start {
+            return Err(changing(key));
+        }
+        self.progress.add_bytes(bytes.len() as u64);
+        let digest = write_part(file, bytes, range.start, sparse).await?;
+        Ok((mark, about, digest))
     }
 }
 
@@ -401,6 +413,7 @@ async fn write_part(file: &Arc<PlacedFile>, bytes: Bytes, at: u64, sparse: bool)
         let mut digest = FileDigest::default();
         digest.push(&bytes);
         write(&file, &bytes, at, sparse)?;
+        file.begin_writing_to_disk(at, bytes.len() as u64);
         // Given back before the answer: the last part's writer must not keep the file from being finished.
         drop(file);
         Ok(digest)
