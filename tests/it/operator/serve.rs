@@ -1,11 +1,12 @@
 //! The program as it runs in a cluster: reviews over TLS, with an API server that is slow, away or does not know.
 
 use super::caller::{Caller, patch, request};
-use super::certs::published;
+use super::certs::{elsewhere, published};
 use super::cluster::{Cluster, Fault};
 use crate::machine::{Running, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use volume_syncing_controller::operator::nodes::{self, Ability};
@@ -40,10 +41,7 @@ impl Controller {
 
     /// Who trusts what was published.
     fn caller(&self) -> Caller {
-        let said = self.running.said();
-        let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
-        let bundle = published(&self.cluster).expect("it is published");
-        Caller::new(address.parse().expect("an address"), &bundle)
+        Caller::new(address(&self.running), &published(&self.cluster).expect("it is published"))
     }
 
     /// All that was written but certificates and the Lease.
@@ -52,6 +50,13 @@ impl Controller {
         let asked = methods.iter().flat_map(|method| self.cluster.asked(method, ""));
         asked.filter(|asked| !asked.path.contains("/leases")).map(|asked| format!("{} {}", asked.method, asked.path)).collect()
     }
+}
+
+/// Where the webhook listens.
+fn address(running: &Running) -> SocketAddr {
+    let said = running.said();
+    let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    address.parse().expect("an address")
 }
 
 /// Starts the program beside a cluster, with what all of these tests say.
@@ -292,9 +297,7 @@ fn without_tls_it_answers_in_the_clear_and_no_token_is_sent_there() {
     cluster.put(SYNCS, sync("cloud-press", "press"));
     let running = begin(&cluster, home.path(), &["--image=registry/image:1"]);
     until("it is ready", || running.page("/readyz").0 == 200);
-    let said = running.said();
-    let address = said.split("webhook=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
-    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    let mut stream = std::net::TcpStream::connect(address(&running)).expect("it listens");
     std::io::Write::write_all(&mut stream, &request("/mutate-pods", "application/json", review("press").to_string().as_bytes()))
         .expect("sent");
     let mut answer = String::new();
@@ -303,6 +306,26 @@ fn without_tls_it_answers_in_the_clear_and_no_token_is_sent_there() {
     let added = serde_json::to_string(&patch(&answer["response"])).expect("JSON");
     assert!(added.contains("registry/image:1") && !added.contains("/progress"), "{added}");
     assert!(cluster.get("/secrets", "system", "certs").is_none());
+}
+
+#[test]
+fn the_authority_beside_a_mounted_certificate_goes_into_the_pods_and_vouches_for_where_they_report() {
+    let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
+    cluster.put(SYNCS, sync("cloud-press", "press"));
+    let (authority, certificate, key) = elsewhere();
+    for (name, content) in [("ca.crt", &authority), ("server.crt", &certificate), ("server.key", &key)] {
+        std::fs::write(home.path().join(name), content).expect("a file");
+    }
+    let files = ["--tls-mode=files", "--tls-crt=server.crt", "--tls-key=server.key", "--image=registry/image:1"];
+    let running = begin(&cluster, home.path(), &files);
+    until("it is ready", || running.page("/readyz").0 == 200);
+    let caller = Caller::new(address(&running), &authority);
+    let added = serde_json::to_string(&patch(&caller.reviews(&review("press")))).expect("JSON");
+    let told = added.split("{\"name\":\"VSC_PROGRESS_CA\",\"value\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let told = data_encoding::BASE64.decode(told.expect("an authority").as_bytes()).expect("base64");
+    let sidecar = Caller::new(address(&running), std::str::from_utf8(&told).expect("text"));
+    let (status, answer) = sidecar.posts("/progress", b"{}");
+    assert_eq!(status, 401, "it is heard, and asked who it is: {answer}");
 }
 
 #[test]
