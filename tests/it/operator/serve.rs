@@ -15,15 +15,15 @@ const CONFIGURATIONS: &str = "admissionregistration.k8s.io/mutatingwebhookconfig
 const SYNCS: &str = "riotkit.org/podfilesystemsyncs";
 
 /// A controller that runs, and its cluster.
-struct Controller {
-    cluster: Cluster,
-    running: Running,
+pub struct Controller {
+    pub cluster: Cluster,
+    pub running: Running,
     home: tempfile::TempDir,
 }
 
 impl Controller {
     /// With certificates of its own, in a cluster with one PodFilesystemSync.
-    fn start(flags: &[&str]) -> Controller {
+    pub fn start(flags: &[&str]) -> Controller {
         let cluster = Cluster::start();
         let service = json!({"service": {"name": "hook", "namespace": "system"}});
         let webhook =
@@ -40,7 +40,7 @@ impl Controller {
     }
 
     /// Who trusts what was published.
-    fn caller(&self) -> Caller {
+    pub fn caller(&self) -> Caller {
         Caller::new(address(&self.running), &published(&self.cluster).expect("it is published"))
     }
 
@@ -84,7 +84,7 @@ fn sync(name: &str, app: &str) -> Value {
 }
 
 /// A review of a new Pod with this label.
-fn review(app: &str) -> Value {
+pub fn review(app: &str) -> Value {
     json!({
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
