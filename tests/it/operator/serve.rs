@@ -329,6 +329,27 @@ fn the_authority_beside_a_mounted_certificate_goes_into_the_pods_and_vouches_for
 }
 
 #[test]
+fn a_right_that_is_missing_is_named_once_by_the_log() {
+    let forbidden = |method, path| Fault { method, path, times: usize::MAX, status: 403 };
+    for (fault, words) in [
+        (forbidden("GET", "/leases"), "WARN the Lease cannot be had, and without it this replica will not lead"),
+        (forbidden("POST", "/events"), "WARN Events are not told now"),
+    ] {
+        let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
+        let path = fault.path;
+        cluster.fail(fault);
+        for (name, app) in [("one", "press"), ("two", "press"), ("three", "shop"), ("four", "shop")] {
+            cluster.put(SYNCS, sync(name, app));
+        }
+        let running = begin(&cluster, home.path(), &["--image=registry/image:1"]);
+        until("it tried again and again", || cluster.asked("GET", path).len() + cluster.asked("POST", path).len() >= 3);
+        until("it is told", || running.said().contains(words));
+        let said = running.said();
+        assert_eq!((said.matches(words).count(), said.contains("answered 403")), (1, true), "{said}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_its_options_is_told_at_once() {
     let (cluster, home) = (Cluster::start(), tempfile::tempdir().expect("a folder"));
     let mut running = begin(&cluster, home.path(), &["--tls-mode=self", "--no-match=perhaps"]);
