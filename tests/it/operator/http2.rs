@@ -21,7 +21,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection, and what tells how it ended.
-async fn connect(caller: &Caller) -> (SendRequest<Body>, JoinHandle<Result<(), hyper::Error>>) {
+pub async fn connect(caller: &Caller) -> (SendRequest<Body>, JoinHandle<Result<(), hyper::Error>>) {
     let (address, config, name) = caller.offers(b"h2");
     let socket = TcpStream::connect(address).await.expect("it listens");
     let stream = tokio_rustls::TlsConnector::from(config).connect(name, socket).await.expect("a handshake");
@@ -30,13 +30,13 @@ async fn connect(caller: &Caller) -> (SendRequest<Body>, JoinHandle<Result<(), h
     (sender, tokio::spawn(connection))
 }
 
-fn post(body: impl Into<Body>) -> Request<Body> {
+pub fn post(body: impl Into<Body>) -> Request<Body> {
     let request = Request::post("https://hook.system.svc/mutate-pods").header(header::CONTENT_TYPE, "application/json");
     request.body(body.into()).expect("a request")
 }
 
 /// The status of an answer, and its body.
-async fn send(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<(u16, Bytes), String> {
+pub async fn send(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<(u16, Bytes), String> {
     let answer = async {
         sender.ready().await.map_err(|error| error.to_string())?;
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
@@ -46,11 +46,11 @@ async fn send(sender: &mut SendRequest<Body>, request: Request<Body>) -> Result<
     timeout(PATIENCE, answer).await.expect("an answer in time")
 }
 
-fn response_of(body: &[u8]) -> Value {
+pub fn response_of(body: &[u8]) -> Value {
     serde_json::from_slice::<Value>(body).expect("JSON")["response"].take()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }
 
