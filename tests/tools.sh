@@ -88,20 +88,25 @@ pinned() {
     echo "$path"
 }
 
-chart_python() {
-    # Whose versions these are, the folder says: another pin is another folder.
-    local validate=1.37.0 promql=0.12.0 venv
-    venv=$cache/chart-python-$validate-$promql
-    if ! "$venv/bin/python" -c 'import kubernetes_validate, promql_parser' 2>/dev/null; then
+# environment FOLDER MODULES PACKAGE…: a Python that can import the modules, with the packages installed where it cannot yet.
+environment() {
+    local venv=$cache/$1 modules=$2
+    shift 2
+    if ! "$venv/bin/python" -c "import $modules" 2>/dev/null; then
         command -v python3 >/dev/null || fail "python3 is needed"
         say "making a Python environment in $venv (once)"
         rm -rf "$venv"
         mkdir -p "$cache"
         python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet "kubernetes-validate==$validate" "promql-parser==$promql" >&2 ||
-            fail "pip could not install kubernetes-validate and promql-parser"
+        "$venv/bin/python" -m pip install --quiet "$@" >&2 || fail "pip could not install $*"
     fi
     echo "$venv/bin/python"
+}
+
+chart_python() {
+    # Whose versions these are, the folder says: another pin is another folder.
+    local validate=1.37.0 promql=0.12.0
+    environment "chart-python-$validate-$promql" 'kubernetes_validate, promql_parser' "kubernetes-validate==$validate" "promql-parser==$promql"
 }
 
 chart_crds() {
@@ -162,17 +167,8 @@ azurite() {
 }
 
 python() {
-    local venv=$cache/python
-    if ! "$venv/bin/python" -c 'import argon2, awscli, blake3, cheroot, cryptography, OpenSSL, pyftpdlib, wsgidav, zstandard' 2>/dev/null; then
-        command -v python3 >/dev/null || fail "python3 is needed"
-        say "making a Python environment in $venv (once)"
-        rm -rf "$venv"
-        mkdir -p "$cache"
-        python3 -m venv "$venv" >&2 || fail "python3 cannot make an environment: install python3-venv"
-        "$venv/bin/python" -m pip install --quiet argon2-cffi awscli blake3 cheroot cryptography pyftpdlib pyopenssl wsgidav zstandard >&2 ||
-            fail "pip could not install argon2-cffi, awscli, blake3, cheroot, cryptography, pyftpdlib, pyopenssl, wsgidav and zstandard"
-    fi
-    echo "$venv/bin/python"
+    environment python 'argon2, awscli, blake3, cheroot, cryptography, OpenSSL, pyftpdlib, wsgidav, zstandard' \
+        argon2-cffi awscli blake3 cheroot cryptography pyftpdlib pyopenssl wsgidav zstandard
 }
 
 aws() {

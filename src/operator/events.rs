@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// A note is never longer: the API server refuses it.
-const NOTE_BYTES: usize = 1024;
+pub(super) const NOTE_BYTES: usize = 1024;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,6 +8,7 @@ pub mod caches;
 pub mod certs;
 pub mod crd;
 pub mod events;
+mod expansion;
 pub mod inject;
 pub mod lease;
 pub mod nodes;
@@ -50,6 +51,19 @@ fn in_words(error: &kube::Error) -> String {
 /// What is said where the API server said nothing in time.
 fn no_answer() -> kube::Error {
     kube::Error::Service(format!("no answer within {} s", limits::KUBE_TIMEOUT.as_secs()).into())
+}
+
+/// What is said of a state of affairs: once, for as long as it stays the same.
+#[derive(Debug, Default)]
+struct Complaint(String);
+
+impl Complaint {
+    /// What is to be said now; an empty text says that all is well.
+    fn if_new(&mut self, problem: String) -> Option<&str> {
+        let is_new = !problem.is_empty() && problem != self.0;
+        self.0 = problem;
+        is_new.then_some(&self.0)
+    }
 }
 
 /// Works for at most so long. The work is dropped then.

@@ -4,7 +4,8 @@
 //! A node that does not know native sidecars never lets a Pod with one begin; a sidecar of the older kind works everywhere. So
 //! what is not known counts as not able.
 
-use super::{in_words, no_answer, timely};
+use super::readiness::Readiness;
+use super::{Complaint, in_words, no_answer, timely};
 use crate::runtime::{Stop, clock, limits};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
@@ -82,8 +83,9 @@ impl Cluster {
         self.openshift.load(Ordering::Relaxed)
     }
 
-    /// Looks at the cluster once. What cannot be found out stays as it was.
-    pub async fn look(&self, client: &Client) {
+    /// Looks at the cluster once. What cannot be found out stays as it was; returned is why.
+    pub async fn look(&self, client: &Client) -> Vec<kube::Error> {
+        let mut unknown = Vec::new();
         if self.asked.0 == Ability::Auto {
             match timely(limits::KUBE_TIMEOUT, self.finds_native(client)).await.unwrap_or_else(|| Err(no_answer())) {
                 Ok(native) => {
@@ -91,11 +93,7 @@ impl Cluster {
                         tracing::info!(native, floor = %self.floor, "the nodes were looked at");
                     }
                 }
-                Err(error) => tracing::warn!(
-                    native = self.is_native(),
-                    "whether native sidecars are known everywhere is not known (give the right to list nodes, or --native): {}",
-                    in_words(&error)
-                ),
+                Err(error) => unknown.push(error),
             }
         }
         if self.asked.1 == Ability::Auto {
@@ -104,16 +102,36 @@ impl Cluster {
                     let is_openshift = groups.groups.iter().any(|group| group.name == "security.openshift.io");
                     self.openshift.store(is_openshift, Ordering::Relaxed);
                 }
-                Err(error) => tracing::debug!("asking for the API's groups: {}", in_words(&error)),
+                Err(error) => unknown.push(error),
             }
         }
+        unknown
     }
 
-    /// Looks again and again, until the stop is asked for.
-    pub async fn watch(&self, client: &Client, stop: &Stop) {
-        while stop.or(clock::sleep(limits::NODES_LOOK)).await.is_ok() {
-            // Cancel-safe: what was not found out stays as it was.
-            let _ = stop.or(self.look(client)).await;
+    /// Looks again and again, until the stop is asked for; soon again where there was no answer. The first answer makes us
+    /// ready: a Pod that is judged without it has the older kind of sidecar for all of its life.
+    pub async fn watch(&self, client: &Client, readiness: &Readiness, stop: &Stop) {
+        let mut complaint = Complaint::default();
+        // Cancel-safe: what was not found out stays as it was.
+        while let Ok(unknown) = stop.or(self.look(client)).await {
+            let problems: Vec<String> = unknown.iter().map(in_words).collect();
+            if let Some(problems) = complaint.if_new(problems.join("; ")) {
+                tracing::warn!(
+                    native = self.is_native(),
+                    "what the cluster is able to is not known (give the right to list nodes, or say --native and --openshift): \
+                     {problems}"
+                );
+            }
+            // A right that is missing will still be missing the next time, and so will a part of the API.
+            let is_final = |error: &kube::Error| matches!(error, kube::Error::Api(status) if [403, 404].contains(&status.code));
+            let is_answered = unknown.iter().all(is_final);
+            if is_answered {
+                readiness.cluster_is_known();
+            }
+            let pause = if is_answered { limits::NODES_LOOK } else { limits::NODES_PAUSE };
+            if stop.or(clock::sleep(pause)).await.is_err() {
+                return;
+            }
         }
     }
 

@@ -1,12 +1,16 @@
 //! What is known of the Pods that asked for syncing: their metadata, and nothing of what runs in them.
 
-use crate::contract::kubernetes::{OPT_IN_LABEL, OPTED_IN, STATUS_ANNOTATION, SYNC_ANNOTATION};
+use super::crd::PodFilesystemSync;
+use super::expansion::in_pod;
+use crate::contract::kubernetes::{
+    MIRROR_ANNOTATION, OPT_IN_LABEL, OPTED_IN, SIDECAR_CONTAINER, STATUS_ANNOTATION, SYNC_ANNOTATION, TOKEN_VOLUME,
+};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use kube::core::PartialObjectMeta;
+use kube::core::{PartialObjectMeta, Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client};
-use serde_json::Value;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,15 +33,26 @@ pub fn wanted() -> watcher::Config {
 #[derive(Debug, Clone)]
 pub struct Seen {
     metadata: Arc<PodMeta>,
-    injected_by: Option<String>,
+    injected: Injected,
+}
+
+/// What an injection wrote down, as far as it matters here; an earlier version wrote less.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Injected {
+    sync: Option<String>,
+    remote: Option<String>,
+    key: Option<String>,
+    sidecar: Vec<String>,
+    volumes: Vec<String>,
 }
 
 impl Seen {
     /// What a Pod's metadata tell.
     pub(super) fn of(metadata: Arc<PodMeta>) -> Seen {
-        let mut seen = Seen { metadata, injected_by: None };
-        let status = seen.annotation(STATUS_ANNOTATION).and_then(|text| serde_json::from_str::<Value>(text).ok());
-        seen.injected_by = status.and_then(|status| Some(status.get("sync")?.as_str()?.to_owned()));
+        let mut seen = Seen { metadata, injected: Injected::default() };
+        let injected = seen.annotation(STATUS_ANNOTATION).and_then(|text| serde_json::from_str(text).ok());
+        seen.injected = injected.unwrap_or_default();
         seen
     }
 
@@ -74,7 +89,23 @@ impl Seen {
 
     /// The PodFilesystemSync by which it was injected.
     pub fn injected_by(&self) -> Option<&str> {
-        self.injected_by.as_deref()
+        self.injected.sync.as_deref()
+    }
+
+    /// Its path at the remote, where that was written down.
+    pub fn directory(&self) -> Option<String> {
+        self.injected.remote.as_deref().map(|remote| in_pod(remote, self.name()))
+    }
+
+    /// The Secret with its key, where one was made for it.
+    pub fn key(&self) -> Option<&str> {
+        self.injected.key.as_deref()
+    }
+
+    /// Whether a sidecar of ours pushes its volume and can say so.
+    pub fn reports_pushes(&self) -> bool {
+        let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
+        has(&self.injected.sidecar, SIDECAR_CONTAINER) && has(&self.injected.volumes, TOKEN_VOLUME)
     }
 
     /// Whether it bears the mark of an injection.
@@ -85,6 +116,11 @@ impl Seen {
     /// The PodFilesystemSync that it chose itself.
     pub fn chosen(&self) -> Option<&str> {
         self.annotation(SYNC_ANNOTATION)
+    }
+
+    /// Whether it is the kubelet's image of a static Pod, which nothing can change.
+    pub fn is_image(&self) -> bool {
+        self.annotation(MIRROR_ANNOTATION).is_some()
     }
 
     /// Whether it is being deleted.
@@ -112,5 +148,27 @@ impl Seen {
     fn annotation(&self, name: &str) -> Option<&str> {
         let value = self.metadata.metadata.annotations.as_ref()?.get(name)?;
         Some(value.trim()).filter(|value| !value.is_empty())
+    }
+}
+
+/// A PodFilesystemSync, and which Pods are its own.
+pub struct Chooser<'a> {
+    /// The PodFilesystemSync.
+    pub sync: &'a PodFilesystemSync,
+    selector: Option<Selector>,
+}
+
+impl<'a> Chooser<'a> {
+    /// Of a PodFilesystemSync.
+    pub fn new(sync: &'a PodFilesystemSync) -> Chooser<'a> {
+        Chooser { sync, selector: sync.spec.selector() }
+    }
+
+    /// The one by which a Pod was injected, or that it names, or that chooses it.
+    pub fn chooses(&self, pod: &Seen) -> bool {
+        match pod.injected_by().or(pod.chosen()) {
+            Some(meant) => self.sync.metadata.name.as_deref() == Some(meant),
+            None => self.selector.as_ref().is_some_and(|selector| selector.matches(pod.labels())),
+        }
     }
 }

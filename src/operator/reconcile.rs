@@ -5,9 +5,9 @@
 
 use super::crd::{PodFilesystemSync, PodFilesystemSyncStatus};
 use super::events::{Events, Reason};
-use super::pods::{PodMeta, Seen};
+use super::pods::{Chooser, PodMeta, Seen};
 use super::progress::{Inbox, Received};
-use super::secrets::{Key, make_key};
+use super::secrets::{Key, Refused, make_key};
 use super::status::{self, Said, Verdict};
 use super::verdict::{Overlaps, accepted, key_advice, key_note};
 use super::{caches, in_words, timely};
@@ -15,11 +15,9 @@ use crate::contract::control::PassResult;
 use crate::contract::kubernetes::{CONTROLLER, OPT_IN_LABEL, OPTED_IN};
 use crate::contract::progress::{Step, Trouble};
 use crate::runtime::{Stop, clock, limits};
-use crate::telemetry::ControllerMetrics;
+use crate::telemetry::{ControllerMetrics, Unwritten};
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Patch, PatchParams};
-use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource};
 use serde_json::json;
@@ -67,6 +65,8 @@ struct Desk {
     outdated: Option<String>,
     /// It failed: not before this.
     again: Option<Instant>,
+    /// Its key could not be made.
+    refused: Option<Refused>,
 }
 
 /// One round's view of the cluster.
@@ -96,8 +96,18 @@ impl Round {
 }
 
 impl Reconciler {
-    /// Works until the stop is asked for. What only a leader does is dropped the moment another may lead.
+    /// Works until the stop is asked for. What was received by then is written at once: nobody sends it again.
     pub async fn run(mut self, stop: &Stop) {
+        // Cancel-safe: each write stands alone, and the last round finds what is left.
+        let _ = stop.or(self.rounds()).await;
+        let (mut desks, mut overlaps) = (HashMap::new(), Overlaps::default());
+        if timely(limits::KUBE_FAREWELL, self.round(false, &mut desks, &mut overlaps)).await.is_none() {
+            tracing::warn!("the last reports of sidecars may not all be in the status of their PodFilesystemSyncs");
+        }
+    }
+
+    /// Works for ever. What only a leader does is dropped the moment another may lead.
+    async fn rounds(&mut self) {
         let mut desks = HashMap::new();
         let mut overlaps = Overlaps::default();
         loop {
@@ -110,16 +120,14 @@ impl Reconciler {
                 // Cancel-safe: each write stands alone, and the next round finds what is left.
                 tokio::select! {
                     biased;
-                    () = stop.wait() => return,
                     () = another(&mut leader) => continue,
                     next = round => due = next,
                 }
             }
             // Cancel-safe: what is not heard here is heard in the next turn.
             tokio::select! {
-                () = stop.wait() => return,
                 () = another(&mut self.leader) => {}
-                () = self.news.notified() => drop(stop.or(clock::sleep(limits::RECONCILE_GATHER)).await),
+                () = self.news.notified() => clock::sleep(limits::RECONCILE_GATHER).await,
                 () = clock::sleep(due.saturating_duration_since(clock::now())) => {}
             }
         }
@@ -178,9 +186,14 @@ impl Reconciler {
             self.tell_of(received).await;
         }
         let pods = round.pods.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        let verdict = if round.leads { Some(self.verdict(sync, overlaps).await) } else { None };
-        let mut is_done =
-            verdict.as_ref().is_none_or(|verdict| verdict.key.as_ref().is_none_or(|key| key.reason != "CreateFailed"));
+        let mut verdict = None;
+        if round.leads {
+            verdict = Some(self.verdict(sync, overlaps, &mut desk.refused).await);
+            if let Some(refused) = &desk.refused {
+                round.wake(refused.again);
+            }
+        }
+        let mut is_done = true;
         match self.write(sync, received, verdict.as_ref(), pods, desk.written).await {
             Ok(Written::Now) => {
                 desk.written = Some(clock::now());
@@ -191,7 +204,7 @@ impl Reconciler {
             Ok(Written::Later(at)) => round.wake(at),
             Err(error) => {
                 tracing::warn!(namespace, name, "writing the status: {}", in_words(&error));
-                self.metrics.error("status");
+                self.metrics.error(Unwritten::Status);
                 is_done = false;
             }
         }
@@ -203,7 +216,7 @@ impl Reconciler {
         round.set_desk(uid, desk);
     }
 
-    async fn verdict(&self, sync: &PodFilesystemSync, overlaps: &Overlaps) -> Verdict {
+    async fn verdict(&self, sync: &PodFilesystemSync, overlaps: &Overlaps, key_refused: &mut Option<Refused>) -> Verdict {
         let accepted = accepted(sync, overlaps);
         let refused = match accepted.reason.as_str() {
             "InvalidSchedule" => Some(Reason::InvalidSchedule),
@@ -214,21 +227,30 @@ impl Reconciler {
             self.tell(&sync.object_ref(&()), reason, &accepted.message).await;
         }
         let key = match sync.spec.key_secret() {
-            Some(secret) => Some(self.key(sync, secret).await),
-            None => None,
+            Some(secret) => Some(self.key(sync, secret, key_refused).await),
+            None => {
+                *key_refused = None;
+                None
+            }
         };
         Verdict { accepted, key }
     }
 
     /// Makes the key, unless it was made or found before.
-    async fn key(&self, sync: &PodFilesystemSync, secret: &str) -> Said {
+    async fn key(&self, sync: &PodFilesystemSync, secret: &str, refused: &mut Option<Refused>) -> Said {
         const TYPE: &str = "EncryptionKeyReady";
         let (namespace, name, _) = names(sync);
-        if let Some(status) = &sync.status {
-            let is_same = status.encryption.as_ref().and_then(|encryption| encryption.secret_name.as_deref()) == Some(secret);
-            let before = status.conditions.iter().find(|condition| condition.type_ == TYPE && condition.status == "True");
-            if let Some(before) = before.filter(|_| is_same) {
-                return Said::yes(before.reason.clone(), before.message.clone());
+        let before = refused.take();
+        let status = sync.status.as_ref();
+        let known = status.and_then(|status| status.encryption.as_ref());
+        if let (Some(status), Some(known)) = (status, known.filter(|known| known.secret_name.as_deref() == Some(secret))) {
+            let said = status.conditions.iter().find(|condition| condition.type_ == TYPE && condition.status == "True");
+            if let Some(said) = said {
+                return Said::yes(said.reason.clone(), said.message.clone());
+            }
+            // Somebody made it: a sidecar that has it opened the vault with it.
+            if known.key_fingerprint.is_some() {
+                return Said::yes("KeyFound", key_advice(namespace, secret));
             }
         }
         let allowed = &self.rules.encryption_namespaces;
@@ -239,6 +261,12 @@ impl Reconciler {
             );
             return Said::no("NamespaceNotAllowed", message);
         }
+        let waits = |refused: &&Refused| refused.secret == secret && refused.again > clock::now();
+        if let Some(waiting) = before.as_ref().filter(waits) {
+            let said = Said::no("CreateFailed", waiting.why.clone());
+            *refused = before;
+            return said;
+        }
         match make_key(self.client.clone(), namespace, secret).await {
             Ok(Key::Created) => {
                 tracing::info!(namespace, name, secret, "made a key");
@@ -248,8 +276,10 @@ impl Reconciler {
             Ok(Key::Found) => Said::yes("KeyFound", key_advice(namespace, secret)),
             Err(error) => {
                 tracing::warn!(namespace, name, secret, "making a key: {}", in_words(&error));
-                self.metrics.error("secret");
-                Said::no("CreateFailed", format!("the Secret '{secret}' could not be created: {}", in_words(&error)))
+                self.metrics.error(Unwritten::Secret);
+                let why = format!("the Secret '{secret}' could not be created: {}", in_words(&error));
+                *refused = Some(Refused::after(before.as_ref(), secret, why.clone(), clock::now()));
+                Said::no("CreateFailed", why)
             }
         }
     }
@@ -265,7 +295,8 @@ impl Reconciler {
     ) -> Result<Written, kube::Error> {
         let (namespace, name, uid) = names(sync);
         let api: Api<PodFilesystemSync> = Api::namespaced(self.client.clone(), namespace);
-        let chosen = chosen(sync, pods);
+        let chooser = Chooser::new(sync);
+        let chosen: Vec<Seen> = pods.iter().filter(|pod| chooser.chooses(pod)).cloned().collect();
         let live: BTreeSet<&str> = pods.iter().map(Seen::uid).collect();
         let mut newest = Arc::clone(sync);
         for _ in 0..limits::STATUS_TRIES {
@@ -330,23 +361,15 @@ impl Reconciler {
 
     async fn tell(&self, about: &k8s_openapi::api::core::v1::ObjectReference, reason: Reason, note: &str) {
         if !self.events.tell(about, reason, note).await {
-            self.metrics.error("event");
+            self.metrics.error(Unwritten::Event);
         }
     }
 
     /// Pods that asked for syncing and run without it.
     async fn tell_uninjected(&self, syncs: &[Arc<PodFilesystemSync>], round: &Round) {
-        let mut selectors: HashMap<&str, Vec<Selector>> = HashMap::new();
-        for sync in syncs {
-            selectors.entry(names(sync).0).or_default().extend(selector(&sync.spec.pod_selector));
-        }
         let now_ms = i64::try_from(clock::wall_ms()).unwrap_or(i64::MAX);
         let mut found = 0;
-        for pod in round.pods.values().flatten().filter(|pod| !pod.is_injected() && !pod.is_ending()) {
-            let is_wanted = selectors.get(pod.namespace()).into_iter().flatten().any(|selector| selector.matches(pod.labels()));
-            if self.rules.unmatched_is_fine && !is_wanted {
-                continue;
-            }
+        for pod in self.uninjected(syncs, round) {
             let age = now_ms.saturating_sub(pod.made_ms());
             let patience = i64::try_from(limits::UNINJECTED_PATIENCE.as_millis()).unwrap_or(i64::MAX);
             if age < patience {
@@ -363,6 +386,25 @@ impl Reconciler {
             self.tell(&pod.reference(), Reason::NotInjected, &note).await;
         }
         self.metrics.uninjected(found);
+    }
+
+    /// Those whose volume would have been synced, had the webhook seen them.
+    fn uninjected<'a>(&self, syncs: &[Arc<PodFilesystemSync>], round: &'a Round) -> Vec<&'a Seen> {
+        let mut choosers: HashMap<&str, Vec<Chooser<'_>>> = HashMap::new();
+        for sync in syncs {
+            choosers.entry(names(sync).0).or_default().push(Chooser::new(sync));
+        }
+        let is_missed = |pod: &&Seen| {
+            let here = choosers.get(pod.namespace()).into_iter().flatten();
+            let mut choosing = here.filter(|chooser| chooser.chooses(pod)).peekable();
+            match choosing.peek() {
+                // One that names its own is refused where that is not there.
+                None => !self.rules.unmatched_is_fine || pod.chosen().is_some(),
+                Some(_) => choosing.any(|chooser| !chooser.sync.spec.asks_for_nothing()),
+            }
+        };
+        let bare = round.pods.values().flatten().filter(|pod| !pod.is_injected() && !pod.is_image() && !pod.is_ending());
+        bare.filter(is_missed).collect()
     }
 
     fn count(&self, syncs: &[Arc<PodFilesystemSync>]) {
@@ -421,23 +463,6 @@ async fn apply(
     });
     // All replicas are one manager: what one added the next keeps, or it would be taken away.
     api.patch_status(name, &PatchParams::apply(CONTROLLER).force(), &Patch::Apply(&body)).await.map(drop)
-}
-
-/// The Pods that a PodFilesystemSync chooses, or that were injected by it.
-fn chosen(sync: &PodFilesystemSync, pods: &[Seen]) -> Vec<Seen> {
-    let name = names(sync).1;
-    let selector = selector(&sync.spec.pod_selector);
-    let is_chosen = |pod: &&Seen| match (pod.injected_by(), pod.chosen()) {
-        (Some(by), _) => by == name,
-        (None, Some(chosen)) => chosen == name,
-        (None, None) => selector.as_ref().is_some_and(|selector| selector.matches(pod.labels())),
-    };
-    pods.iter().filter(is_chosen).cloned().collect()
-}
-
-/// A selector that can be used; an empty one chooses nothing.
-fn selector(selector: &LabelSelector) -> Option<Selector> {
-    Selector::try_from(selector.clone()).ok().filter(|selector| !selector.selects_all())
 }
 
 /// Namespace, name and UID.

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,27 @@ pub enum Key {
     Created,
     /// A Secret of that name was there.
     Found,
+}
+
+/// A key that could not be made. It is tried again later each time: a missing right rarely comes by itself.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The Secret.
+    pub secret: String,
+    /// Why, for people.
+    pub why: String,
+    /// Not before this.
+    pub again: Instant,
+    pause: Duration,
+}
+
+impl Refused {
+    /// After the refusal before, if that was of the same Secret.
+    pub fn after(before: Option<&Refused>, secret: &str, why: String, now: Instant) -> Refused {
+        let before = before.filter(|before| before.secret == secret);
+        let pause = before.map_or(limits::RECONCILE_PAUSE, |before| (before.pause * 2).min(limits::KEY_PAUSE));
+        Refused { secret: secret.to_owned(), why, again: now + pause, pause }
+    }
 }
 
 /// Makes a key in a Secret of that name, unless there is one: a single create, which the API server does at most once. It
@@ -45,5 +67,25 @@ pub async fn make_key(client: Client, namespace: &str, name: &str) -> Result<Key
         Some(Err(error)) => Err(error),
         // Whether it was made is not known: the next try finds it.
         None => Err(super::no_answer()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refused;
+    use crate::runtime::{clock, limits};
+
+    #[test]
+    fn a_key_that_is_refused_again_and_again_is_asked_for_ever_less_often() {
+        let now = clock::now();
+        let mut refused = Refused::after(None, "key", String::new(), now);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            pauses.push(refused.again.duration_since(now).as_secs());
+            refused = Refused::after(Some(&refused), "key", String::new(), now);
+        }
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 300, 300]);
+        let other = Refused::after(Some(&refused), "other", String::new(), now);
+        assert_eq!(other.again.duration_since(now), limits::RECONCILE_PAUSE);
     }
 }

@@ -11,8 +11,8 @@ use super::pods;
 use super::progress::{Inbox, Receiver};
 use super::readiness::Readiness;
 use super::reconcile::{Reconciler, Rules};
-use super::web::Front;
-use super::webhook::{Around, Webhook};
+use super::web::{self, Front};
+use super::webhook::{self, Around, Webhook};
 use crate::admin::{AdminError, Web};
 use crate::fault::{Fault, Kind};
 use crate::runtime::{Stop, Tasks, limits};
@@ -148,18 +148,16 @@ pub async fn run(client: Client, settings: Settings, pod: &str, stop: &Stop) -> 
     let (leads, leading) = replica.lead(pod, stop, &mut tasks);
     let bundle = replica.certify(shown, leads, &mut tasks);
     let cluster = Arc::new(Cluster::new(replica.settings.native, replica.settings.openshift, replica.settings.native_floor));
-    // Cancel-safe: nothing is kept of a look.
-    let _ = stop.or(cluster.look(&replica.client)).await;
     let around = replica.around(bundle, &cluster);
-    let webhook = Arc::new(replica.watch(around, leading, (pod, stop), &mut tasks));
-    let (client, end) = (replica.client.clone(), replica.end.clone());
-    tasks.spawn(async move { cluster.watch(&client, &end).await });
+    let webhook = Arc::new(replica.watch(around, leading, pod, &mut tasks));
+    let (client, readiness, end) = (replica.client.clone(), Arc::clone(&replica.readiness), replica.end.clone());
+    tasks.spawn(async move { cluster.watch(&client, &readiness, &end).await });
     if let Some(web) = health {
         tracing::info!(address = %web.address()?, "answering probes");
         let (webhook, end) = (Arc::clone(&webhook), replica.end.clone());
         tasks.spawn(async move { web.serve_pages(&end, move |path| webhook.page(path)).await });
     }
-    front.serve(stop, limits::HOOK_DRAIN, webhook).await;
+    front.serve(stop, web::Terms::default(), webhook).await;
     replica.end.ask();
     while tasks.next().await.is_some() {}
     tracing::info!("all that was under way has ended");
@@ -257,7 +255,7 @@ impl Replica {
     }
 
     /// Watches PodFilesystemSyncs and Pods, and begins what works on them.
-    fn watch(&self, around: Around, leader: watch::Receiver<bool>, (pod, stop): (&str, &Stop), tasks: &mut Tasks<()>) -> Webhook {
+    fn watch(&self, around: Around, leader: watch::Receiver<bool>, pod: &str, tasks: &mut Tasks<()>) -> Webhook {
         let news = Arc::new(Notify::new());
         let (syncs, syncs_written) = reflector::store();
         let (known_pods, pods_written) = reflector::store();
@@ -280,12 +278,15 @@ impl Replica {
             metrics: self.metrics.controller().clone(),
             events: Events::new(self.client.clone(), pod),
         };
-        let stop = stop.clone();
-        tasks.spawn(async move { reconciler.run(&stop).await });
+        // Reports are taken for as long as reviews are. Whoever has given the Lease back leads nothing.
+        let end = self.end.clone();
+        tasks.spawn(async move { reconciler.run(&end).await });
         let receives = self.settings.progress && self.settings.tls != Tls::Off;
         let receiver = receives.then(|| Receiver::new(self.client.clone(), known_pods, inbox, self.metrics.controller().clone()));
         let counted = (Arc::clone(&self.readiness), self.metrics.clone());
-        Webhook::new((self.client.clone(), syncs), around, self.settings.lets_unmatched_in, receiver, counted)
+        let rules =
+            webhook::Rules { lets_unmatched_in: self.settings.lets_unmatched_in, hides_metrics: self.settings.health.is_some() };
+        Webhook::new((self.client.clone(), syncs), around, rules, receiver, counted)
     }
 }
 

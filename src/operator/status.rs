@@ -68,8 +68,10 @@ pub fn add(status: &mut PodFilesystemSyncStatus, received: &Received, live: &BTr
         return;
     }
     let failed = report.result == PassResult::Failed;
-    if report.step == Step::Restore && !failed && known.is_none_or(|known| known.reason.as_deref() != Some(RESTORE_FAILED)) {
-        // A restore proves nothing about what a push would find.
+    let has_trouble = |trouble: &str| known.is_some_and(|known| known.reason.as_deref() == Some(trouble));
+    let is_disproved = has_trouble(RESTORE_FAILED) || has_trouble(Trouble::KeyMismatch.word());
+    if report.step == Step::Restore && !failed && !is_disproved {
+        // A restore proves that it can be read with this key, and nothing about what a push would find.
         return;
     }
     let mut location = match place {
@@ -101,7 +103,11 @@ pub fn add(status: &mut PodFilesystemSyncStatus, received: &Received, live: &BTr
     // A Pod has one path at the remote: of one that speaks of many, the last is kept.
     status.locations.retain(|other| other.pod_uid.is_none() || other.pod_uid != location.pod_uid);
     status.locations.push(location);
-    if let (Some(fingerprint), Some(encryption)) = (&report.key_fingerprint, &mut status.encryption) {
+    // A Pod that was made before another Secret was named still uses the one before.
+    if let (Some(fingerprint), Some(encryption)) = (&report.key_fingerprint, &mut status.encryption)
+        && received.key.is_some()
+        && received.key == encryption.secret_name
+    {
         encryption.key_fingerprint = Some(fingerprint.clone());
     }
     keep_some(&mut status.locations, live);
@@ -114,13 +120,14 @@ fn is_outdone(received: &Received, known: &Location, live: &BTreeSet<&str>) -> b
         return false;
     }
     let (epoch, generation) = (known.lease_epoch.unwrap_or(0), known.generation.unwrap_or(0));
+    let is_known_live = known.pod_uid.as_deref().is_some_and(|uid| live.contains(uid));
+    // A Pod that is gone overtakes nobody: where the numbers begin anew, as in a vault that was made again, the others speak.
     let is_older = match number(report.epoch) {
         0 => false,
-        ours => (ours, number(report.generation)) < (epoch, generation),
+        ours => (ours, number(report.generation)) < (epoch, generation) && (is_known_live || !live.contains(received.uid())),
     };
     // Who was overtaken has nothing more to say of a path that another one writes.
-    let is_overtaken =
-        report.trouble == Some(Trouble::LeaseHeld) && known.pod_uid.as_deref().is_some_and(|uid| live.contains(uid));
+    let is_overtaken = report.trouble == Some(Trouble::LeaseHeld) && is_known_live;
     is_older || is_overtaken
 }
 
@@ -139,7 +146,8 @@ fn keep_some(locations: &mut Vec<Location>, live: &BTreeSet<&str>) {
 /// Sums up: conditions, Pods, times and amounts.
 pub fn judge(status: &mut PodFilesystemSyncStatus, sync: &PodFilesystemSync, verdict: &Verdict, pods: &[Seen], now_ms: u64) {
     let name = sync.metadata.name.as_deref().unwrap_or_default();
-    let injected: BTreeSet<&str> = pods.iter().filter(|pod| pod.injected_by() == Some(name)).map(Seen::uid).collect();
+    let writers: Vec<&Seen> = pods.iter().filter(|pod| pod.injected_by() == Some(name)).collect();
+    let injected: BTreeSet<&str> = writers.iter().map(|pod| pod.uid()).collect();
     let is_current = |location: &&Location| location.pod_uid.as_deref().is_some_and(|uid| injected.contains(uid));
     let mut current: Vec<&Location> = status.locations.iter().filter(is_current).collect();
     let failing = current.iter().filter(|location| location.last_result == Some(LastResult::Failed)).count();
@@ -149,7 +157,8 @@ pub fn judge(status: &mut PodFilesystemSyncStatus, sync: &PodFilesystemSync, ver
         current = status.locations.iter().collect();
     }
     let last_sync_time = last_sync_time.or_else(|| current.iter().filter_map(|location| location.last_sync_time.clone()).max());
-    let synced = synced(sync, &current, !injected.is_empty(), now_ms);
+    let late = late(sync, &current, &writers, now_ms).or_else(|| silent(sync, &status.locations, &writers, now_ms));
+    let synced = synced(sync, &current, late);
     let pending = current.iter().filter_map(|location| location.pending_bytes).reduce(i64::saturating_add);
     status.observed_generation = sync.metadata.generation;
     status.pods = Some(Pods {
@@ -201,7 +210,7 @@ fn condition(before: &[Condition], type_: &str, said: Said, generation: Option<i
 }
 
 /// The worst that is known of the locations.
-fn synced(sync: &PodFilesystemSync, locations: &[&Location], has_writers: bool, now_ms: u64) -> Said {
+fn synced(sync: &PodFilesystemSync, locations: &[&Location], late: Option<String>) -> Said {
     if sync.spec.suspend {
         return Said::unknown("Suspended", "spec.suspend is true: Pods are restored and not pushed");
     }
@@ -226,23 +235,40 @@ fn synced(sync: &PodFilesystemSync, locations: &[&Location], has_writers: bool, 
     if let Some(location) = of_result(LastResult::Partial) {
         return Said::no("Partial", told(location));
     }
+    if let Some(who) = late {
+        return Said::no("Stale", format!("{who} has not reported a complete push for several intervals"));
+    }
     if !locations.iter().any(|location| location.last_sync_time.is_some()) {
         return Said::unknown("NeverSynced", "no Pod has reported a complete push yet");
-    }
-    let is_stale = |location: &&&Location| location.last_sync_time.as_ref().is_some_and(|time| is_stale(sync, time, now_ms));
-    if let Some(location) = locations.iter().find(is_stale).filter(|_| has_writers) {
-        let pod = location.pod.as_deref().unwrap_or("a Pod");
-        return Said::no(
-            "Stale",
-            format!("{pod} at {} has not reported a complete push for several intervals", location.directory),
-        );
     }
     Said::yes("Complete", "each path at the remote holds all of its directory")
 }
 
+/// Whose last complete push is too long ago, although somebody could push.
+fn late(sync: &PodFilesystemSync, locations: &[&Location], writers: &[&Seen], now_ms: u64) -> Option<String> {
+    let is_late =
+        |location: &&&Location| location.last_sync_time.as_ref().is_some_and(|time| is_stale(sync, milliseconds(time), now_ms));
+    let location = locations.iter().find(is_late).filter(|_| !writers.is_empty())?;
+    Some(format!("{} at {}", location.pod.as_deref().unwrap_or("a Pod"), location.directory))
+}
+
+/// Which Pod runs for long and never said that its path is complete. Another one may have said it of the same path.
+fn silent(sync: &PodFilesystemSync, locations: &[Location], writers: &[&Seen], now_ms: u64) -> Option<String> {
+    let able = writers.iter().filter(|pod| pod.reports_pushes() && !pod.is_ending());
+    able.filter_map(|pod| Some((pod, pod.directory()?))).find_map(|(pod, directory)| {
+        let location = locations.iter().find(|location| location.directory == directory);
+        let complete_ms = location.and_then(|location| location.last_sync_time.as_ref()).map_or(0, milliseconds);
+        let made_ms = u64::try_from(pod.made_ms()).unwrap_or(0);
+        is_stale(sync, complete_ms.max(made_ms), now_ms).then(|| format!("{} at {directory}", pod.name()))
+    })
+}
+
+fn milliseconds(time: &Time) -> u64 {
+    u64::try_from(time.0.as_millisecond()).unwrap_or(0)
+}
+
 /// Whether several passes should have ended since then.
-fn is_stale(sync: &PodFilesystemSync, complete: &Time, now_ms: u64) -> bool {
-    let complete_ms = u64::try_from(complete.0.as_millisecond()).unwrap_or(0);
+fn is_stale(sync: &PodFilesystemSync, complete_ms: u64, now_ms: u64) -> bool {
     let options = &sync.spec.sync_options;
     let interval = match options.method {
         Method::Scheduler => match options.schedule.parse::<Schedule>() {

@@ -1,5 +1,5 @@
-//! The listener of the webhook: TLS with certificates that may change at any time, HTTP/2 and HTTP/1.1, and bounds on all that
-//! a client may take. It knows nothing of what is asked.
+//! The listener of the webhook: TLS with certificates that may change at any time, HTTP/1.1, which is what the API server and
+//! sidecars speak, and bounds on all that a client may take. It knows nothing of what is asked.
 
 use super::timely;
 use crate::admin::{AdminError, accept_until, listen};
@@ -9,9 +9,9 @@ use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -27,6 +27,21 @@ use tokio_rustls::TlsAcceptor;
 pub trait Site: Send + Sync + 'static {
     /// The answer to one request. It bounds the body and its own time.
     fn answer(&self, request: Request<Body>) -> impl Future<Output = Response> + Send;
+}
+
+/// How long connections live.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// One that rests for longer is ended.
+    pub rest: Duration,
+    /// After the stop was asked for, connections are taken for so long.
+    pub drain: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms { rest: limits::HOOK_REST, drain: limits::HOOK_DRAIN }
+    }
 }
 
 /// A listening webhook.
@@ -49,7 +64,7 @@ impl Front {
 
     /// Answers until the stop is asked for, and then for as long as the cluster may not know of it yet. What is under way after
     /// that is finished, within its bound.
-    pub async fn serve(self, stop: &Stop, drain: Duration, site: Arc<impl Site>) {
+    pub async fn serve(self, stop: &Stop, terms: Terms, site: Arc<impl Site>) {
         let closing = Stop::new();
         let mut guests: Vec<Arc<Guest>> = Vec::new();
         let Front { listener, tls } = self;
@@ -64,13 +79,13 @@ impl Front {
                 // Cancel-safe: whichever ends first, nothing is kept.
                 tokio::select! {
                     () = cut.wait() => {}
-                    () = converse(stream, tls, &closing, (guest, site)) => {}
+                    () = converse(stream, tls, (&closing, terms.rest), (guest, site)) => {}
                 }
             });
         };
         let end = async {
             stop.wait().await;
-            clock::sleep(drain).await;
+            clock::sleep(terms.drain).await;
             closing.ask();
         };
         tokio::join!(accept_until((&closing, limits::HOOK_FAREWELL), "webhook connections", accept, begin), end);
@@ -130,36 +145,40 @@ fn make_room(guests: &mut Vec<Arc<Guest>>) {
 }
 
 /// One connection from its first byte to its last.
-async fn converse<S: Site>(stream: TcpStream, tls: Option<TlsAcceptor>, closing: &Stop, (guest, site): (Arc<Guest>, Arc<S>)) {
+async fn converse<S: Site>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    ends: (&Stop, Duration),
+    (guest, site): (Arc<Guest>, Arc<S>),
+) {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: Request<Incoming>| {
         let (guest, site) = (Arc::clone(&guest), Arc::clone(&site));
         async move { Ok::<_, Infallible>(guest.serve(request, &*site).await) }
     });
-    let Some(tls) = tls else { return speak_http1(TokioIo::new(stream), service, closing).await };
+    let Some(tls) = tls else { return speak(TokioIo::new(stream), service, ends).await };
     match timely(limits::WEB_TIMEOUT, tls.accept(stream)).await {
-        Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            speak_http2(TokioIo::new(stream), service, closing).await;
-        }
-        Some(Ok(stream)) => speak_http1(TokioIo::new(stream), service, closing).await,
+        Some(Ok(stream)) => speak(TokioIo::new(stream), service, ends).await,
         Some(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         None => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn speak_http1<V>(stream: impl Read + Write + Unpin, service: V, closing: &Stop)
+/// Speaks until the client leaves, or what is under way when the end has come has ended. What a client does wrong is its own
+/// affair.
+async fn speak<V>(stream: impl Read + Write + Unpin, service: V, (closing, rest): (&Stop, Duration))
 where
     V: Service<Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Also how long a connection may rest between two requests.
-        .header_read_timeout(limits::HOOK_PING)
+        .header_read_timeout(rest)
         .max_buf_size(limits::WEB_HEAD_BYTES)
         .serve_connection(stream, service);
     let mut connection = pin!(connection);
-    // What a client does wrong is its own affair, here and below.
+    // Cancel-safe: the connection stays where it is.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = closing.wait() => connection.as_mut().graceful_shutdown(),
@@ -167,22 +186,38 @@ where
     let _ = connection.await;
 }
 
-async fn speak_http2<V>(stream: impl Read + Write + Unpin, service: V, closing: &Stop)
-where
-    V: Service<Request<Incoming>, Response = Response, Error = Infallible>,
-    V::Future: Send + 'static,
-{
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::HOOK_STREAMS)
-        .max_header_list_size(u32::try_from(limits::WEB_HEAD_BYTES).unwrap_or(u32::MAX))
-        .keep_alive_interval(limits::HOOK_PING)
-        .keep_alive_timeout(limits::WEB_TIMEOUT)
-        .serve_connection(stream, service);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = closing.wait() => connection.as_mut().graceful_shutdown(),
+#[cfg(test)]
+mod tests {
+    use super::{Guest, Visit, make_room};
+    use crate::runtime::limits;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn of_too_many_connections_the_one_that_rests_longest_is_cut() {
+        let all: Vec<Arc<Guest>> = (0..limits::HOOK_CONNECTIONS).map(|_| Arc::new(Guest::new())).collect();
+        let cut = |all: &[Arc<Guest>]| all.iter().map(|guest| guest.cut.asked()).collect::<Vec<_>>();
+        let (busy, slow, rest) = (&all[0], &all[1], &all[2..]);
+        busy.under_way.store(1, Ordering::Relaxed);
+        // All but those two have asked something meanwhile; a head that never ends is a rest.
+        for guest in rest {
+            guest.under_way.fetch_add(1, Ordering::Relaxed);
+            drop(Visit(guest));
+        }
+        let mut guests = all.clone();
+        make_room(&mut guests);
+        assert!(slow.cut.asked() && cut(&all).iter().filter(|is_cut| **is_cut).count() == 1);
+        make_room(&mut guests);
+        assert_eq!(cut(&all).iter().filter(|is_cut| **is_cut).count(), 1, "there is room now");
+        guests.clone_from(&all);
+        for guest in &all {
+            guest.under_way.store(1, Ordering::Relaxed);
+        }
+        guests.remove(1);
+        guests.push(Arc::new(Guest::new()));
+        let newest = Arc::clone(&guests[guests.len() - 1]);
+        newest.under_way.store(1, Ordering::Relaxed);
+        make_room(&mut guests);
+        assert!(busy.cut.asked() && !newest.cut.asked(), "where all are busy, the oldest goes");
     }
-    let _ = connection.await;
 }

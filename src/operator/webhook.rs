@@ -2,7 +2,7 @@
 //! that is not enough, and writes nothing: a dry run is no special case.
 
 use super::crd::PodFilesystemSync;
-use super::inject::{Choice, Injection, Refusal, Surroundings, inject, select};
+use super::inject::{Choice, Injection, Refusal, Surroundings, inject, names, select};
 use super::progress::Receiver;
 use super::readiness::Readiness;
 use super::review::{Answer, Question, ReviewError};
@@ -10,6 +10,7 @@ use super::web::Site;
 use super::{caches, in_words, no_answer, timely};
 use crate::admin::{Page, respond};
 use crate::contract::kubernetes::OPT_IN_LABEL;
+use crate::contract::progress::one_line;
 use crate::runtime::{clock, compute, limits};
 use crate::telemetry::{OperatorMetrics, Refuse, Skip, Verdict};
 use axum::body::{Body, to_bytes};
@@ -27,20 +28,40 @@ use tokio::sync::Semaphore;
 const MUTATE: &str = "/mutate-pods";
 const INFORM: &str = "/inform";
 const PROGRESS: &str = "/progress";
+/// What Prometheus reads: it names namespaces and PodFilesystemSyncs.
+const METRICS: &str = "/metrics";
 
 /// What injected containers are made with, as it is now: what is found out about the cluster may change.
 pub type Around = Box<dyn Fn() -> Surroundings + Send + Sync>;
+
+/// What is answered otherwise where it is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Pods without a PodFilesystemSync are let in as they are.
+    pub lets_unmatched_in: bool,
+    /// Metrics have an address of their own: they are not shown to all that reach the webhook.
+    pub hides_metrics: bool,
+}
+
+/// What a review is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Matter {
+    /// A Pod.
+    Pod,
+    /// A PodFilesystemSync: configurations of the predecessor still ask.
+    Sync,
+}
 
 /// The webhook of one replica.
 pub struct Webhook {
     client: Client,
     syncs: Store<PodFilesystemSync>,
     around: Around,
-    /// Pods without a PodFilesystemSync are let in as they are.
-    lets_unmatched_in: bool,
+    rules: Rules,
     progress: Option<Receiver>,
     readiness: Arc<Readiness>,
     metrics: OperatorMetrics,
+    small: Semaphore,
     large: Semaphore,
     lookups: Semaphore,
 }
@@ -82,12 +103,12 @@ impl Webhook {
     pub fn new(
         (client, syncs): (Client, Store<PodFilesystemSync>),
         around: Around,
-        lets_unmatched_in: bool,
+        rules: Rules,
         progress: Option<Receiver>,
         (readiness, metrics): (Arc<Readiness>, OperatorMetrics),
     ) -> Webhook {
-        let (large, lookups) = (Semaphore::new(limits::REVIEWS_LARGE), Semaphore::new(limits::LOOKUPS));
-        Webhook { client, syncs, around, lets_unmatched_in, progress, readiness, metrics, large, lookups }
+        let [small, large, lookups] = [limits::REVIEWS_SMALL, limits::REVIEWS_LARGE, limits::LOOKUPS].map(Semaphore::new);
+        Webhook { client, syncs, around, rules, progress, readiness, metrics, small, large, lookups }
     }
 
     /// The pages for probes and Prometheus.
@@ -96,39 +117,39 @@ impl Webhook {
             // The second is what the predecessor's probes ask for.
             "/healthz" | "/health" => Page::plain(StatusCode::OK, "ok"),
             "/readyz" => {
-                self.readiness.cache(caches::is_whole(&self.syncs));
-                Page::verdict(self.readiness.check())
+                let unready = self.readiness.check(caches::is_whole(&self.syncs));
+                Page::verdict(unready.map_err(|missing| format!("ready: {missing}")))
             }
-            "/metrics" => Page::metrics(self.metrics.render()),
+            METRICS => Page::metrics(self.metrics.render()),
             _ => Page::missing(),
         }
     }
 
     /// Answers a review, and counts it.
-    async fn review(&self, request: Request<Body>) -> Response {
-        let (begin, is_pods) = (clock::now(), request.uri().path() == MUTATE);
-        let answered = timely(limits::REVIEW_TIMEOUT, self.answer_review(request)).await;
+    async fn review(&self, matter: Matter, request: Request<Body>) -> Response {
+        let begin = clock::now();
+        let answered = timely(limits::REVIEW_TIMEOUT, self.answer_review(matter, request)).await;
         let (verdict, response) = match answered.unwrap_or(Err(Unanswered::TooSlow)) {
             Ok((verdict, body)) => (verdict, ([(header::CONTENT_TYPE, "application/json")], body).into_response()),
             Err(unanswered) => {
-                tracing::warn!("a review was not answered: {unanswered}");
-                (Verdict::Error, (unanswered.status(), format!("{unanswered}\n")).into_response())
+                let problem = one_line(&unanswered.to_string(), limits::REFUSAL_BYTES);
+                tracing::warn!("a review was not answered: {problem}");
+                (Verdict::Error, (unanswered.status(), format!("{problem}\n")).into_response())
             }
         };
-        if is_pods {
+        if matter == Matter::Pod {
             self.metrics.reviewed(verdict, begin.elapsed());
         }
         response
     }
 
-    async fn answer_review(&self, request: Request<Body>) -> Result<(Verdict, Vec<u8>), Unanswered> {
+    async fn answer_review(&self, matter: Matter, request: Request<Body>) -> Result<(Verdict, Vec<u8>), Unanswered> {
         if request.method() != Method::POST {
             return Err(Unanswered::Method);
         }
         if !is_json(&request) {
             return Err(Unanswered::ContentType);
         }
-        let is_pods = request.uri().path() == MUTATE;
         let body = request.into_body();
         let length = body.size_hint().upper();
         let is_small = length.is_some_and(|length| length <= limits::REVIEW_SMALL_BYTES as u64);
@@ -136,17 +157,17 @@ impl Webhook {
             return Err(Unanswered::TooLong);
         }
         // Held until the answer is written. It is never closed.
-        let _turn = if is_small { None } else { self.large.acquire().await.ok() };
+        let _turn = if is_small { &self.small } else { &self.large }.acquire().await.ok();
         let body = read(body).await?;
         let question = match is_small {
             true => Question::read(&body)?,
             false => compute("a large review", move || Question::read(&body)).await?,
         };
-        // What PodFilesystemSyncs there are is heard from the watch, and what is wrong with one is told by its schema and its
-        // conditions: configurations of the predecessor still ask, and are told yes.
-        let (verdict, answer) = match is_pods {
-            true => self.judge(&question).await?,
-            false => (Verdict::Skipped(Skip::NotCreated), Answer::unchanged(&question.uid, Vec::new())),
+        let (verdict, answer) = match matter {
+            Matter::Pod => self.judge(&question).await?,
+            // What PodFilesystemSyncs there are is heard from the watch, and what is wrong with one is told by its schema and its
+            // conditions.
+            Matter::Sync => (Verdict::Skipped(Skip::NotCreated), Answer::unchanged(&question.uid, Vec::new())),
         };
         Ok((verdict, answer.body()))
     }
@@ -157,15 +178,18 @@ impl Webhook {
             return Ok((Verdict::Skipped(Skip::NotCreated), Answer::unchanged(uid, Vec::new())));
         }
         let known = self.syncs.state_filter(|sync| sync.metadata.namespace.as_deref() == Some(namespace));
-        if let Ok(Choice::Sync(sync)) = select(object, namespace, known.iter().map(|sync| &**sync)) {
-            return self.inject(question, sync);
+        match select(object, namespace, known.iter().map(|sync| &**sync)) {
+            // What it asked for a moment ago is as good as what it asks for now, but not if that was nothing.
+            Ok(Choice::Sync(sync)) if !sync.spec.asks_for_nothing() => return self.inject(question, sync),
+            _ => {}
         }
         // The cache may be behind: what was applied together with the Pod is not in it yet.
         let found = match self.look_up(namespace).await {
             Ok(found) => found,
             Err(error) => {
                 let problem = format!(
-                    "no PodFilesystemSync for this Pod is known here, and the API server was asked in vain ({}); try again",
+                    "no PodFilesystemSync that asks for anything is known here for this Pod, and the API server was asked in vain \
+                     ({}); try again",
                     in_words(&error)
                 );
                 return Ok(refused(question, Refuse::Unknown, problem));
@@ -173,7 +197,7 @@ impl Webhook {
         };
         match select(object, namespace, found.iter()) {
             Ok(Choice::Sync(sync)) => self.inject(question, sync),
-            Ok(Choice::None) if self.lets_unmatched_in => {
+            Ok(Choice::None) if self.rules.lets_unmatched_in => {
                 let warning = format!("{}; it is not synced", no_match(namespace, &found));
                 Ok((Verdict::Skipped(Skip::NoMatch), Answer::unchanged(uid, vec![warning])))
             }
@@ -212,8 +236,10 @@ impl Webhook {
 impl Site for Webhook {
     async fn answer(&self, request: Request<Body>) -> Response {
         match (request.uri().path(), &self.progress) {
-            (MUTATE | INFORM, _) => self.review(request).await,
+            (MUTATE, _) => self.review(Matter::Pod, request).await,
+            (INFORM, _) => self.review(Matter::Sync, request).await,
             (PROGRESS, Some(receiver)) => receiver.answer(request).await,
+            (METRICS, _) if self.rules.hides_metrics => respond(request.method(), Page::missing()).map(Body::from),
             (path, _) => respond(request.method(), self.page(path)).map(Body::from),
         }
     }
@@ -226,21 +252,18 @@ impl std::fmt::Debug for Webhook {
 }
 
 fn refused(question: &Question, why: Refuse, message: String) -> (Verdict, Answer) {
-    tracing::info!(namespace = question.namespace, "a Pod was refused: {message}");
+    // A Pod's own words are in it: they begin no line of a log, and fill none.
+    let message = one_line(&message, limits::REFUSAL_BYTES);
+    let namespace = one_line(&question.namespace, limits::REFUSAL_BYTES);
+    tracing::info!(namespace, "a Pod was refused: {message}");
     (Verdict::Refused(why), Answer::refused(&question.uid, message))
 }
 
 fn no_match(namespace: &str, found: &[PodFilesystemSync]) -> String {
-    let mut names: Vec<&str> = found.iter().filter_map(|sync| sync.metadata.name.as_deref()).collect();
-    names.sort_unstable();
-    let more = if names.len() > limits::NAMED_SYNCS { ", …" } else { "" };
-    names.truncate(limits::NAMED_SYNCS);
+    let names = names(found).join(", ");
     match names.is_empty() {
         true => format!("there is no PodFilesystemSync in the namespace '{namespace}'"),
-        false => format!(
-            "no PodFilesystemSync of the namespace '{namespace}' matches this Pod (there are: {}{more})",
-            names.join(", ")
-        ),
+        false => format!("no PodFilesystemSync of the namespace '{namespace}' matches this Pod (there are: {names})"),
     }
 }
 
@@ -250,7 +273,9 @@ fn is_json(request: &Request<Body>) -> bool {
 }
 
 async fn read(body: Body) -> Result<Bytes, Unanswered> {
-    to_bytes(body, limits::REVIEW_BYTES).await.map_err(|error| {
+    // The API server sends it at once, and others wait meanwhile.
+    let whole = timely(limits::WEB_TIMEOUT, to_bytes(body, limits::REVIEW_BYTES)).await.ok_or(Unanswered::Cut)?;
+    whole.map_err(|error| {
         let is_long = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("length limit"));
         if is_long { Unanswered::TooLong } else { Unanswered::Cut }
     })

@@ -44,7 +44,7 @@ pub type State = Overlay<SpooledTempFile, Cursor<Vec<u8>>>;
 /// Looks what lies at the remote: three requests side by side, and one for the newest entry. Without any entry the
 /// remote may still hold objects.
 pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
-    let (meta, claims) = (format!("{PLAIN_FOLDER}/meta"), format!("{PLAIN_FOLDER}/claim"));
+    let (meta, claims) = (format!("{PLAIN_FOLDER}/meta"), claims());
     let (vault, listed, claim) =
         futures::join!(bucket.get(stop, VAULT_CONFIG, None), bucket.list(stop, &meta), bucket.first(stop, &claims));
     match vault {
@@ -53,7 +53,7 @@ pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
         Err(error) => return Err(error.into()),
     }
     let listed = listed?;
-    let epoch = claim?.and_then(|name| number(name.strip_suffix(".json")?)).unwrap_or(0);
+    let epoch = epoch_of(claim?);
     let newest = listed.iter().filter_map(|one| number(one.name.strip_suffix(DELTA)?)).max();
     let head = match newest {
         Some(seq) => Some(read_head(bucket, seq, stop).await?),
@@ -63,6 +63,11 @@ pub async fn look(bucket: &Bucket, stop: &Stop) -> Result<Log, PlainError> {
     let is_tail = |name: &str| name.strip_suffix(DELTA).and_then(number).is_some_and(|seq| seq > base);
     let tail_bytes = listed.iter().filter(|one| is_tail(&one.name)).map(|one| one.size).sum();
     Ok(Log { head, epoch, names: listed.into_iter().map(|one| one.name).collect(), tail_bytes })
+}
+
+/// The claim of the first name in the folder of claims, which is the newest; 0 without any.
+fn epoch_of(first: Option<String>) -> u64 {
+    first.and_then(|name| number(name.strip_suffix(".json")?)).unwrap_or(0)
 }
 
 async fn read_head(bucket: &Bucket, seq: u64, stop: &Stop) -> Result<Head, PlainError> {
@@ -190,22 +195,38 @@ pub async fn put_base(bucket: &Bucket, header: &Header, mut file: SpooledTempFil
     Ok(name)
 }
 
-/// Publishes an entry: the one step that counts. Somebody else's entry under that number means that we are fenced.
+/// Publishes an entry: the one step that counts. Somebody else's entry under that number means that we are fenced, and so
+/// does a newer claim: whoever made it has waited for our silence, and restores what was there. Between this look and the
+/// step lies one request; a claim that falls there finds the entry when it pushes, and restores again.
 pub async fn publish(bucket: &Bucket, header: &Header, body: Bytes, stop: &Stop) -> Result<(), PlainError> {
     let key = delta_key(header.seq);
+    let newest = epoch_of(bucket.first(stop, &claims()).await?);
+    if newest > header.epoch {
+        return Err(PlainError::Fenced { seq: header.seq, by: claimant(bucket, newest, stop).await });
+    }
     let mut tries = Tries::default();
     loop {
         let trouble = match bucket.create(stop, &key, body.clone()).await {
             Ok(Create::New) => return Ok(()),
             Ok(Create::Exists) => return settle(bucket, header, stop).await,
-            // A store without conditional creates: the look before the push must do.
-            Err(error) if error.is_unsupported() => return Ok(bucket.put(stop, &key, body).await?),
+            // A store without conditional creates: looking must do.
+            Err(error) if error.is_unsupported() => return put_entry(bucket, header, body, stop).await,
             Err(error) if error.is_ambiguous() => error,
             Err(error) => return Err(error.into()),
         };
         let Some(wait) = bucket.next_wait(&mut tries, &trouble) else { return settle(bucket, header, stop).await };
         tracing::debug!(%trouble, "asking again whether the entry was stored");
         stop.or(clock::sleep(wait)).await?;
+    }
+}
+
+/// Writes an entry where none is, as far as looking tells.
+async fn put_entry(bucket: &Bucket, header: &Header, body: Bytes, stop: &Stop) -> Result<(), PlainError> {
+    let key = delta_key(header.seq);
+    match bucket.get(stop, &key, None).await {
+        Ok(_) => settle(bucket, header, stop).await,
+        Err(error) if error.is_not_found() => Ok(bucket.put(stop, &key, body).await?),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -279,8 +300,12 @@ pub async fn claim(bucket: &Bucket, above: u64, pod: &str, stop: &Stop) -> Resul
     Err(PlainError::Fenced { seq: epoch, by: "other claims".into() })
 }
 
+fn claims() -> String {
+    format!("{PLAIN_FOLDER}/claim")
+}
+
 fn claim_key(epoch: u64) -> String {
-    format!("{PLAIN_FOLDER}/claim/{}.json", inverted(epoch))
+    format!("{}/{}.json", claims(), inverted(epoch))
 }
 
 fn delta_key(seq: u64) -> String {

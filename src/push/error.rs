@@ -65,9 +65,7 @@ impl PushError {
             _ => None,
         }
     }
-}
 
-impl PushError {
     /// Whether the key or passphrase does not open what lies at the remote.
     pub fn is_wrong_key(&self) -> bool {
         matches!(self, PushError::Vault(error) | PushError::Session(SessionError::Vault(error)) if error.is_wrong_key())

@@ -31,7 +31,7 @@ pub use pending::{Pending, pending};
 pub use plain::PlainOptions;
 pub use rescue::Rescue;
 
-use crate::disk::Watch;
+use crate::disk::{ScanOptions, Watch};
 use crate::remote::session::Local;
 use crate::runtime::{Stop, clock};
 use crate::seal::Unlocker;
@@ -39,6 +39,8 @@ use crate::store::Bucket;
 use crate::telemetry::Progress;
 use crate::tree::Dirty;
 use crate::vault::writer::Takeover;
+use std::fmt;
+use std::sync::Arc;
 
 /// What a push needs.
 #[derive(Debug)]
@@ -77,6 +79,18 @@ pub struct Push<'a> {
     pub progress: Progress,
 }
 
+impl Push<'_> {
+    /// How its volume is walked.
+    fn scan_options(&self) -> ScanOptions {
+        ScanOptions {
+            filter: self.capture.filter.clone(),
+            reserved: self.local.reserved.clone(),
+            spill: self.local.spill(),
+            watch: self.watch.clone(),
+        }
+    }
+}
+
 /// Pushes once, and gives the right to write back.
 pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
     Pusher::new(request).pass(&Pass::only(), stop).await
@@ -87,8 +101,8 @@ pub async fn push(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError>
 pub struct Pass {
     /// What may have changed since the pass before.
     pub dirty: Dirty,
-    /// The last pass of this process: the next writer need not wait.
-    pub last: bool,
+    /// Whether it is the last one of this process.
+    pub last: Last,
     /// Releases a held mass deletion whose plan has this hash, for this pass.
     pub allow_deletes: Option<[u8; 8]>,
 }
@@ -96,7 +110,40 @@ pub struct Pass {
 impl Pass {
     /// A pass that looks at everything, and the only one.
     pub fn only() -> Pass {
-        Pass { dirty: Dirty::everything(), last: true, allow_deletes: None }
+        Pass { dirty: Dirty::everything(), last: Last::Yes, allow_deletes: None }
+    }
+}
+
+/// Whether a pass is the last one of its process, after which the next writer need not wait.
+#[derive(Clone, Default)]
+pub enum Last {
+    /// Others follow.
+    #[default]
+    No,
+    /// None follows.
+    Yes,
+    /// None follows if this is true when the pass is about to publish.
+    If(Arc<dyn Fn() -> bool + Send + Sync>),
+}
+
+impl Last {
+    /// Whether the next writer may begin when this pass has published.
+    fn is_true(&self) -> bool {
+        match self {
+            Last::No => false,
+            Last::Yes => true,
+            Last::If(holds) => holds(),
+        }
+    }
+}
+
+impl fmt::Debug for Last {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Last::No => "No",
+            Last::Yes => "Yes",
+            Last::If(_) => "If",
+        })
     }
 }
 

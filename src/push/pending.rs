@@ -16,12 +16,7 @@ pub struct Pending {
 
 /// Counts the files among what may have changed whose change time is `since_ms` (since 1970) or later.
 pub async fn pending(request: &Push<'_>, dirty: &Dirty, since_ms: u64, stop: &Stop) -> Result<Pending, PushError> {
-    let options = ScanOptions {
-        filter: request.capture.filter.clone(),
-        reserved: request.local.reserved.clone(),
-        spill: request.local.spill(),
-        watch: None,
-    };
+    let options = ScanOptions { watch: None, ..request.scan_options() };
     let volume = &request.local.volume;
     let scan = match dirty.paths() {
         Some(paths) => Scan::start_parts(volume, options, &Regions::new(paths.clone()))?,

@@ -179,7 +179,7 @@ impl Session {
         let Session { memory, writer, .. } = self;
         if let Some(writer) = writer {
             let partial = outcome.ending() != Ending::Complete;
-            let publishing = Publishing { memory, writer, tree_seq, last: pass.last, partial };
+            let publishing = Publishing { memory, writer, tree_seq, last: pass.last.is_true(), partial };
             if let Some(seq) = publishing.publish(assembled, stop).await? {
                 (outcome.commit, outcome.published) = (seq, true);
             }
@@ -234,13 +234,7 @@ impl Session {
     ) -> Result<(CaptureReport, Packed), PushError> {
         let memory = &self.memory;
         let spill = request.local.spill();
-        let options = ScanOptions {
-            filter: request.capture.filter.clone(),
-            reserved: request.local.reserved.clone(),
-            spill: spill.clone(),
-            watch: request.watch.clone(),
-        };
-        let scan = extent.scan(&request.local.volume, options)?;
+        let scan = extent.scan(&request.local.volume, request.scan_options())?;
         let (index, again) = (extent.known(memory)?, extent.known(memory)?);
         let memo = Memo::default();
         let (sender, receiver) = ordered(limits::COMPRESS_JOBS);
@@ -321,8 +315,7 @@ impl Session {
 
 /// A dry run against an empty remote: everything is new.
 fn dry_first(request: &Push<'_>, stop: &Stop) -> Result<Outcome, PushError> {
-    let filter = request.capture.filter.clone();
-    let options = ScanOptions { filter, reserved: request.local.reserved.clone(), spill: request.local.spill(), watch: None };
+    let options = ScanOptions { watch: None, ..request.scan_options() };
     let mut scan = Scan::start(&request.local.volume, options)?;
     let mut outcome = Outcome { dry_run: true, ..Outcome::default() };
     for found in scan.by_ref() {

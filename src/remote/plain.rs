@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const RECEIPT: &str = "receipt.json";
+const CLAIMED: &str = "claimed";
 const PUSHING: &str = "pushing";
 const SENDING: &str = "sending";
 const RESTORING: &str = "restoring";
@@ -155,6 +156,22 @@ impl PlainMemory {
     /// The next index becomes the index.
     pub fn adopt_index(&self) -> Result<(), DiskError> {
         self.state.publish(NEXT_INDEX_NAME, INDEX)
+    }
+
+    /// Notes a claim as soon as it is made: the pass under it may fail, and nobody waits for himself.
+    pub fn note_claim(&self, epoch: u64) -> Result<(), DiskError> {
+        self.state.write(CLAIMED, epoch.to_string().as_bytes())
+    }
+
+    /// Whether the newest claim is this volume's: there is nobody else behind it, since the volume is locked.
+    pub fn is_own(&self, log: &Log) -> Result<bool, DiskError> {
+        let noted = || Ok(self.state.read(CLAIMED)?.is_some_and(|noted| noted == log.epoch.to_string().as_bytes()));
+        Ok(log.epoch > 0 && (self.epoch() == log.epoch || noted()?))
+    }
+
+    /// The claim under which the last finished pass wrote; 0 for none.
+    pub fn epoch(&self) -> u64 {
+        self.receipt.as_ref().map_or(0, |receipt| receipt.epoch)
     }
 
     /// The pass is finished.

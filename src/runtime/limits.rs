@@ -230,6 +230,8 @@ pub const RECONCILE_GATHER: Duration = Duration::from_millis(200);
 pub const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// After a failure, a PodFilesystemSync is looked at again after this long.
 pub const RECONCILE_PAUSE: Duration = Duration::from_secs(5);
+/// Between two tries to make a key, once it was refused often.
+pub const KEY_PAUSE: Duration = Duration::from_secs(300);
 /// A write that the watch has not told of after this long will not be told of: it changed nothing.
 pub const CACHE_PATIENCE: Duration = Duration::from_secs(2);
 /// Remote paths that one status names; the API server bounds the size of an object.
@@ -258,8 +260,10 @@ pub const REPORT_PAUSE: Duration = Duration::from_secs(30);
 pub const REPORT_FAREWELL: Duration = Duration::from_secs(1);
 /// An AdmissionReview is no longer: the API server takes objects of 3 MiB, and a review may hold two of them.
 pub const REVIEW_BYTES: usize = 10 << 20;
-/// A review up to this size is read without waiting for others.
+/// A review up to this size does not wait for larger ones.
 pub const REVIEW_SMALL_BYTES: usize = 256 << 10;
+/// Such reviews that are read and judged at once; with the larger ones, 32 MiB of what anybody may send are held.
+pub const REVIEWS_SMALL: usize = 48;
 /// Larger reviews that are read and judged at once: each takes several times its size meanwhile.
 pub const REVIEWS_LARGE: usize = 2;
 /// A request is read and answered within this time. The API server itself gives up after 5 s unless told otherwise.
@@ -271,10 +275,9 @@ pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 pub const LOOKUPS: usize = 8;
 /// Connections to the webhook at once; one that is at rest is cut for a new one.
 pub const HOOK_CONNECTIONS: usize = 512;
-/// Requests under way on one connection of HTTP/2, as the API server does by default.
-pub const HOOK_STREAMS: u32 = 250;
-/// On a connection that is at rest for this long, it is asked whether the other side is still there.
-pub const HOOK_PING: Duration = Duration::from_secs(30);
+/// A connection may rest for so long before it is ended. The API server ends its own after 90 s: were we first, a review that it
+/// sends at that moment would fail.
+pub const HOOK_REST: Duration = Duration::from_secs(120);
 /// After the stop was asked for, connections are taken for so long: the cluster goes on sending them until all of its nodes know.
 pub const HOOK_DRAIN: Duration = Duration::from_secs(3);
 /// Then what is under way gets this long.
@@ -289,11 +292,15 @@ pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub const CERT_LOOK: Duration = Duration::from_secs(60);
 /// Between two looks at mounted certificates.
 pub const CERT_FILES_LOOK: Duration = Duration::from_secs(10);
-/// After a write that failed or came too late, the next try waits for so long.
-pub const CERT_PAUSE: Duration = Duration::from_secs(1);
+/// After a write that failed the next try waits for so long, unless something changes: a right that is missing stays missing.
+pub const CERT_PAUSE: Duration = Duration::from_secs(10);
 /// Between two looks at what the nodes are able to.
 pub const NODES_LOOK: Duration = Duration::from_secs(300);
+/// The same where there was no answer: until the first one nothing is judged here.
+pub const NODES_PAUSE: Duration = Duration::from_secs(2);
 /// Nodes of one page.
 pub const NODES_PAGE: u32 = 500;
+/// What a refused Pod is told is no longer: it repeats what a Pod says, which may be of any length.
+pub const REFUSAL_BYTES: usize = 2048;
 /// PodFilesystemSyncs that one message names.
 pub const NAMED_SYNCS: usize = 10;

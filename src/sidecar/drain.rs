@@ -3,10 +3,11 @@
 use super::farewell::Farewell;
 use super::{End, Sidecar, report};
 use crate::fault::{Fault, Kind, Report};
-use crate::push::{Ending, Outcome, Pass, Pending, PushError, pending};
+use crate::push::{Ending, Last, Outcome, Pass, Pending, PushError, pending};
 use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::{FinalPass, span};
 use crate::tree::Dirty;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Sidecar<'_> {
@@ -47,13 +48,15 @@ impl Sidecar<'_> {
         loop {
             let dirty = self.all_changes();
             let began_ms = clock::wall_ms();
-            let result = self.run_pass(&Pass { dirty: dirty.clone(), last: true, allow_deletes: None }).await;
+            let last = self.ears.as_ref().map_or(Last::Yes, |ears| Last::If(Arc::new(ears.silence())));
+            let result = self.run_pass(&Pass { dirty: dirty.clone(), last, allow_deletes: None }).await;
             self.trigger.end(report::end_of(&result), clock::now());
             self.reports.pass(self.request, &result, began_ms);
             self.tell_controller(&result);
             self.hear(clock::now());
             let again = match &result {
-                // The application may still have written its last words while they were pushed.
+                // The application may still have written its last words while they were pushed. That pass has not handed the
+                // remote over.
                 Ok(_) => !self.trigger.is_quiet(),
                 Err(error) => matches!(error.kind(), Kind::Unavailable | Kind::Denied),
             };

@@ -17,16 +17,24 @@ pub struct Ears {
 
 #[derive(Debug, Default)]
 struct Heard {
-    dirty: Mutex<Dirty>,
+    told: Mutex<Told>,
     news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    /// What was not taken yet.
+    dirty: Dirty,
+    /// How often something was taken.
+    taken: u64,
 }
 
 impl Heard {
     /// Takes what the kernel holds, under the lock, so that nothing is ever between the kernel and here.
-    fn gather(&self, watch: &Watch) -> MutexGuard<'_, Dirty> {
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.take(&mut dirty);
-        dirty
+    fn gather(&self, watch: &Watch) -> MutexGuard<'_, Told> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.take(&mut told.dirty);
+        told
     }
 }
 
@@ -38,7 +46,7 @@ impl Ears {
         let (listening, told) = (watch.clone(), heard.clone());
         tasks.spawn_work(move || {
             listening.listen(|| {
-                if !told.gather(&listening).is_clean() {
+                if !told.gather(&listening).dirty.is_clean() {
                     told.news.notify_one();
                 }
             });
@@ -53,7 +61,19 @@ impl Ears {
 
     /// Takes what was heard up to this moment: all that happened before now is in it.
     pub fn take(&self) -> Dirty {
-        std::mem::take(&mut *self.heard.gather(&self.watch))
+        let mut told = self.heard.gather(&self.watch);
+        told.taken += u64::from(!told.dirty.is_clean());
+        std::mem::take(&mut told.dirty)
+    }
+
+    /// Tells, whenever it is called, whether nothing was heard since now, and nothing was left to take.
+    pub fn silence(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let (heard, watch) = (self.heard.clone(), self.watch.clone());
+        let before = heard.gather(&watch).taken;
+        move || {
+            let told = heard.gather(&watch);
+            told.taken == before && told.dirty.is_clean()
+        }
     }
 }
 

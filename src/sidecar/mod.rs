@@ -19,7 +19,7 @@ use crate::contract::control::Reply;
 use crate::cycle::{Grace, PassEnd, Schedule, Spacing, Trigger};
 use crate::disk::{Coverage, DiskError, Watch};
 use crate::fault::Kind;
-use crate::push::{Ending, Outcome, Pass, Push, PushError, Pusher};
+use crate::push::{Ending, Last, Outcome, Pass, Push, PushError, Pusher};
 use crate::runtime::{Signals, Stop, Stopped, clock, limits};
 use crate::telemetry::Metrics;
 use crate::tree::Dirty;
@@ -296,7 +296,7 @@ impl Sidecar<'_> {
         let began_ms = clock::wall_ms();
         let asked = std::mem::take(&mut self.asked);
         let dirty = self.trigger.begin(began);
-        let pass = Pass { dirty: dirty.clone(), last: false, allow_deletes: self.approved.take() };
+        let pass = Pass { dirty: dirty.clone(), last: Last::No, allow_deletes: self.approved.take() };
         let result = self.run_pass(&pass).await;
         let end = report::end_of(&result);
         self.trigger.end(end, clock::now());

@@ -166,7 +166,7 @@ impl Reports {
             elapsed_ms: u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         let held = outcome.held.map(|held| format!("; {held}")).unwrap_or_default();
-        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries{held}", result.word())) }
+        Reply { pass: Some(pass), ..Reply::new(exit, format!("{}: {entries} entries to {}{held}", result.word(), self.place)) }
     }
 
     fn failed(&mut self, error: &PushError) -> Reply {

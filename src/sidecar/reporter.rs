@@ -3,7 +3,7 @@
 use crate::contract::progress::Report;
 use crate::runtime::{Stop, Tasks, clock, limits};
 use crate::store::reporting::{Controller, ReportError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Sends the newest report, now and then. What was not sent when the next one comes is not sent any more.
@@ -11,9 +11,25 @@ use tokio::sync::watch;
 pub struct Reporter {
     sync: String,
     directory: String,
-    newest: watch::Sender<Option<Report>>,
+    newest: watch::Sender<Option<Told>>,
     ending: Stop,
     tasks: Tasks<()>,
+}
+
+/// A report, and when it was true: times in it are since something.
+#[derive(Debug, Clone)]
+struct Told {
+    report: Report,
+    at: Instant,
+}
+
+impl Told {
+    /// As it is true now.
+    fn now(&self) -> Report {
+        let elapsed_ms = u64::try_from(clock::now().duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let since_complete_ms = self.report.since_complete_ms.map(|since| since.saturating_add(elapsed_ms));
+        Report { since_complete_ms, ..self.report.clone() }
+    }
 }
 
 impl Reporter {
@@ -33,25 +49,22 @@ impl Reporter {
 
     /// Has a report sent instead of the one before.
     pub(super) fn tell(&self, report: Report) {
-        self.newest.send_replace(Some(report));
+        self.newest.send_replace(Some(Told { report, at: clock::now() }));
     }
 
-    /// Sends what is not sent yet, with what the end left behind, and gives it a moment.
+    /// Sends what is not sent yet, with what the end left behind. How long that may take the caller says: what is not sent when
+    /// it is dropped is not sent.
     pub(super) async fn finish(&mut self, pending_bytes: Option<u64>) {
         self.newest.send_if_modified(|newest| match (newest, pending_bytes) {
-            (Some(report), Some(bytes)) => std::mem::replace(&mut report.pending_bytes, bytes) != bytes,
+            (Some(told), Some(bytes)) => std::mem::replace(&mut told.report.pending_bytes, bytes) != bytes,
             _ => false,
         });
         self.ending.ask();
-        // Cancel-safe: what is not sent by then is not sent.
-        tokio::select! {
-            _ = self.tasks.next() => {}
-            () = clock::sleep(limits::REPORT_FAREWELL) => {}
-        }
+        self.tasks.next().await;
     }
 }
 
-async fn send_each(controller: &Controller, mut wanted: watch::Receiver<Option<Report>>, ended: &Stop) {
+async fn send_each(controller: &Controller, mut wanted: watch::Receiver<Option<Told>>, ended: &Stop) {
     let mut is_reported = false;
     let mut is_sent = true;
     loop {
@@ -63,9 +76,9 @@ async fn send_each(controller: &Controller, mut wanted: watch::Receiver<Option<R
                 () = ended.wait() => return,
             }
         }
-        let report = wanted.borrow_and_update().clone();
-        let Some(report) = report else { continue };
-        let sent = controller.send(&report).await;
+        let told = wanted.borrow_and_update().clone();
+        let Some(told) = told else { continue };
+        let sent = controller.send(&told.now()).await;
         is_sent = sent.is_ok();
         let pause = pause_after(sent, &mut is_reported);
         if ended.asked() && !wanted.has_changed().unwrap_or(false) {

@@ -38,7 +38,7 @@ pub enum Skip {
     NotCreated,
     /// No PodFilesystemSync matches, and that is allowed.
     NoMatch,
-    /// The Pod itself is the reason: a mirror Pod, Windows, already injected.
+    /// Nothing is to be done for it: a mirror Pod, one for Windows, or its PodFilesystemSync asks for nothing.
     Pod,
 }
 

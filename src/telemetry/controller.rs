@@ -28,10 +28,69 @@ pub struct ControllerMetrics {
     completed: Arc<Mutex<BTreeSet<SyncLabels>>>,
 }
 
-/// The values of `result`.
-const REPORTS: [&str; 6] = ["accepted", "malformed", "unauthenticated", "forbidden", "too_often", "unavailable"];
-/// The values of `reason`.
-const ERRORS: [&str; 3] = ["status", "secret", "event"];
+/// What became of a report, with the words of the label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It was taken.
+    Accepted,
+    /// It was no report.
+    Malformed,
+    /// Nothing proved who sent it.
+    Unauthenticated,
+    /// That Pod has nothing to say there.
+    Forbidden,
+    /// The Pod sends too many.
+    TooOften,
+    /// The API server did not say who sent it.
+    Unavailable,
+}
+
+impl Reported {
+    const ALL: [Reported; 6] = [
+        Reported::Accepted,
+        Reported::Malformed,
+        Reported::Unauthenticated,
+        Reported::Forbidden,
+        Reported::TooOften,
+        Reported::Unavailable,
+    ];
+
+    fn labels(self) -> Labels<1> {
+        let word = match self {
+            Reported::Accepted => "accepted",
+            Reported::Malformed => "malformed",
+            Reported::Unauthenticated => "unauthenticated",
+            Reported::Forbidden => "forbidden",
+            Reported::TooOften => "too_often",
+            Reported::Unavailable => "unavailable",
+        };
+        [("result", word)]
+    }
+}
+
+/// What the API server refused to write, with the words of the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritten {
+    /// The status of a PodFilesystemSync.
+    Status,
+    /// A key.
+    Secret,
+    /// An Event.
+    Event,
+}
+
+impl Unwritten {
+    const ALL: [Unwritten; 3] = [Unwritten::Status, Unwritten::Secret, Unwritten::Event];
+
+    fn labels(self) -> Labels<1> {
+        let word = match self {
+            Unwritten::Status => "status",
+            Unwritten::Secret => "secret",
+            Unwritten::Event => "event",
+        };
+        [("reason", word)]
+    }
+}
 
 impl ControllerMetrics {
     /// Nothing is counted yet; every series of fixed words exists from the start.
@@ -49,11 +108,11 @@ impl ControllerMetrics {
             ),
             completed: Arc::default(),
         };
-        for result in REPORTS {
-            drop(metrics.reports.get_or_create(&[("result", result)]));
+        for result in Reported::ALL {
+            drop(metrics.reports.get_or_create(&result.labels()));
         }
-        for reason in ERRORS {
-            drop(metrics.errors.get_or_create(&[("reason", reason)]));
+        for reason in Unwritten::ALL {
+            drop(metrics.errors.get_or_create(&reason.labels()));
         }
         metrics.syncs_are(0, 0);
         metrics
@@ -95,14 +154,14 @@ impl ControllerMetrics {
         }
     }
 
-    /// A write failed: `status`, `secret` or `event`.
-    pub fn error(&self, reason: &'static str) {
-        self.errors.get_or_create(&[("reason", reason)]).inc();
+    /// A write failed.
+    pub fn error(&self, what: Unwritten) {
+        self.errors.get_or_create(&what.labels()).inc();
     }
 
-    /// A report was `accepted`, or why not.
-    pub fn report(&self, result: &'static str) {
-        self.reports.get_or_create(&[("result", result)]).inc();
+    /// A report was answered.
+    pub fn report(&self, outcome: Reported) {
+        self.reports.get_or_create(&outcome.labels()).inc();
     }
 }
 

@@ -118,7 +118,14 @@ where
             Some(code) => write!(out, " \x1b[{code}m{level}\x1b[0m ")?,
             None => write!(out, " {level} ")?,
         }
-        context.format_fields(out.by_ref(), event)?;
+        if out.has_ansi_escapes() {
+            context.format_fields(out.by_ref(), event)?;
+        } else {
+            // What is repeated from elsewhere does not look like a line of ours.
+            let mut line = String::new();
+            context.format_fields(Writer::new(&mut line), event)?;
+            out.write_str(&line.replace('\r', "\\r").replace('\n', "\\n"))?;
+        }
         writeln!(out)
     }
 }
@@ -214,6 +221,14 @@ mod tests {
         let lines: Vec<(&str, &str)> = text.lines().map(|line| line.split_at(20)).collect();
         assert!(lines.iter().all(|(time, _)| time.ends_with('Z') && time.contains('T')), "{text}");
         assert_eq!(lines.iter().map(|(_, rest)| *rest).collect::<Vec<_>>(), [" INFO pushed files=3 path=a b", " DEBUG request"]);
+    }
+
+    #[test]
+    fn no_text_begins_a_line_of_its_own() {
+        let kept = Kept::default();
+        let log = Registry::default().with(human_lines(kept.clone(), false));
+        tracing::subscriber::with_default(log, || tracing::warn!(name = %"a\nb", "refused: {}", "x\r\nINFO all is well"));
+        assert!(kept.text().ends_with(" WARN refused: x\\r\\nINFO all is well name=a\\nb\n"), "{}", kept.text());
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod progress;
 
 pub use admission::{Certificate, OperatorMetrics, Refuse, Skip, Verdict};
 pub use amounts::{bytes, count, moment, span};
-pub use controller::ControllerMetrics;
+pub use controller::{ControllerMetrics, Reported, Unwritten};
 pub use log::{LogFilter, LogFilterError, start_log};
 pub use metrics::{Direction, FinalPass, Gauges, METRICS_TYPE, Metrics, Operation};
 pub use progress::{Progress, ProgressMode};

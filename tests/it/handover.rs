@@ -1,7 +1,8 @@
 //! From one Pod to the next: the restore of an init container with `--claim`, beside a Pod that still ends.
 
-use crate::machine::{Machine, noise, picture, told};
-use crate::s3::{S3, Verb};
+use crate::machine::{Machine, noise, picture, told, until};
+use crate::s3::{Fault, S3, Verb};
+use rustix::process::Signal;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -65,6 +66,24 @@ fn claimed_and_pushed(machine: &Machine) {
 }
 
 #[test]
+fn what_a_remote_held_before_it_was_emptied_is_not_taken_for_what_it_holds() {
+    both().iter().for_each(pushed_again);
+}
+
+fn pushed_again(machine: &Machine) {
+    assert_eq!(start(machine, "volume").0, 0);
+    machine.write("file", "content");
+    machine.write_odd_entries("file", "file");
+    end(machine, "volume");
+    std::fs::remove_dir_all(machine.at("remote/demo")).expect("the remote is emptied");
+    let (code, text) = start(machine, "volume");
+    assert_eq!(code, 0, "{text}");
+    end(machine, "volume");
+    assert_eq!(start(machine, "next").0, 0);
+    assert_eq!(picture(&machine.at("next")), picture(&machine.at("volume")));
+}
+
+#[test]
 fn an_empty_remote_is_written_to_for_a_claim_and_for_nothing_else() {
     both().iter().for_each(written_to_for_a_claim);
 }
@@ -104,6 +123,47 @@ fn a_sidecar_that_ends_hands_over_and_one_that_is_killed_is_waited_for() {
         end(&machine, "third");
         assert_eq!(start(&machine, "fourth").0, 0, "also a push that changes nothing says that it ended");
     }
+}
+
+#[test]
+fn who_still_writes_while_the_end_is_pushed_is_waited_for() {
+    for has_key in [true, false] {
+        let s3 = S3::start();
+        let machine = Machine::s3(&s3);
+        waited_for_in_the_end(if has_key { machine } else { machine.without_key() }, &s3);
+    }
+}
+
+fn waited_for_in_the_end(machine: Machine, s3: &S3) {
+    assert_eq!(start(&machine, "volume").0, 0);
+    let mut running = machine.sidecar(&["--fsnotify", "--debounce=1h"]);
+    until("a pass has finished", || machine.health("ready").0);
+    let (began, begun) = std::sync::mpsc::channel();
+    s3.faults(move |seen| {
+        let holds_files = ["/obj/", "/first", "/last"].iter().any(|name| seen.key.contains(name));
+        if seen.verb != Verb::Put || !holds_files {
+            return Fault::None;
+        }
+        began.send(()).expect("somebody waits for it");
+        Fault::Stall(Duration::from_secs(3))
+    });
+    machine.write("first", noise(1, 5 << 20));
+    running.signal(Signal::TERM);
+    let sends = |file| {
+        let sent = begun.recv_timeout(Duration::from_secs(20));
+        assert!(sent.is_ok(), "it does not send '{file}': {}", running.said());
+    };
+    sends("first");
+    machine.write("last", noise(2, 5 << 20));
+    sends("last");
+    let (code, text) = start(&machine, "second");
+    assert!(code == 3 && text.contains("test-host"), "its last word is on its way: {text}");
+    let (code, text) = running.ends();
+    assert_eq!(code, 0, "{text}");
+    s3.heal();
+    let (code, text) = start(&machine, "second");
+    assert!(code == 0 && !text.contains("waiting for its silence"), "it said that it ended: {text}");
+    assert_eq!(picture(&machine.at("second")), picture(&machine.at("volume")));
 }
 
 #[test]

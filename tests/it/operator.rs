@@ -12,6 +12,7 @@ mod progress;
 mod reconcile;
 mod serve;
 mod template;
+mod web;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

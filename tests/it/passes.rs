@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use volume_syncing_controller::disk::{Coverage, Watch};
-use volume_syncing_controller::push::{Ending, Outcome, Pass, Push, Pusher};
+use volume_syncing_controller::push::{Ending, Last, Outcome, Pass, Push, Pusher};
 use volume_syncing_controller::remote::session::Local;
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::tree::{Dirty, Filter};
@@ -35,10 +35,23 @@ impl Bench {
     }
 
     fn pass(&self, pusher: &mut Pusher<'_>, dirty: Dirty, last: bool) -> Outcome {
-        let outcome =
-            self.runtime.block_on(pusher.pass(&Pass { dirty, last, allow_deletes: None }, &Stop::new())).expect("a pass");
+        let pass = Pass { dirty, last: if last { Last::Yes } else { Last::No }, allow_deletes: None };
+        let outcome = self.runtime.block_on(pusher.pass(&pass, &Stop::new())).expect("a pass");
         assert_eq!(outcome.ending(), Ending::Complete);
         outcome
+    }
+
+    /// The first pass, over everything.
+    fn begin<'a>(&self, request: &'a Push<'a>) -> Pusher<'a> {
+        let mut pusher = Pusher::new(request);
+        self.pass(&mut pusher, Dirty::everything(), false);
+        pusher
+    }
+
+    /// The last pass, after which a restore brings what the volume holds.
+    fn end(&self, mut pusher: Pusher<'_>) {
+        self.pass(&mut pusher, Dirty::default(), true);
+        self.restored_is_the_same();
     }
 
     /// A pass over what was heard since the last one.
@@ -77,8 +90,7 @@ fn filled(files: usize) -> Machine {
 fn each_kind_of_change_is_heard_and_pushed() {
     let bench = Bench::new(filled(200));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     let write = |name: &str, bytes: &[u8]| {
         fs::create_dir_all(bench.at(name).parent().expect("a parent")).expect("folders");
         fs::write(bench.at(name), bytes).expect("a file");
@@ -170,8 +182,7 @@ fn each_kind_of_change_is_heard_and_pushed() {
         assert_eq!(bench.watch.coverage(), Coverage::Whole);
         bench.assert_nothing_missed(&mut pusher, name);
     }
-    bench.pass(&mut pusher, Dirty::default(), true);
-    bench.restored_is_the_same();
+    bench.end(pusher);
 }
 
 /// Applies a random change below `root`.
@@ -197,8 +208,7 @@ pub fn disturb(root: &Path, random: &mut impl FnMut(u64) -> u64) {
 fn random_changes_are_all_pushed_with_the_index_written_rarely() {
     let bench = Bench::new(filled(3000));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     let mut state = 4711u64;
     let mut random = |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -217,8 +227,7 @@ fn random_changes_are_all_pushed_with_the_index_written_rarely() {
     // The next process finds index and overlay as they were left.
     let mut pusher = Pusher::new(&request);
     bench.assert_nothing_missed(&mut pusher, "a new start");
-    bench.pass(&mut pusher, Dirty::default(), true);
-    bench.restored_is_the_same();
+    bench.end(pusher);
 }
 
 #[test]
@@ -228,8 +237,7 @@ fn a_pass_without_changes_asks_nothing_of_the_remote_and_one_change_is_one_write
     machine.write("dir/file", b"1");
     let bench = Bench::new(machine);
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     let all = |outcome: &Outcome| outcome.requests.get + outcome.requests.put + outcome.requests.list + outcome.requests.delete;
     assert_eq!(all(&bench.heard(&mut pusher)), 0);
     assert_eq!(all(&bench.pass(&mut pusher, Dirty::everything(), false)), 0);

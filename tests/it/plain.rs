@@ -4,7 +4,7 @@ use crate::machine::{Machine, assert_same, noise, picture, told};
 use crate::s3::{Fault, S3, Verb};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PREFIX: &str = "some/path/";
 
@@ -395,6 +395,68 @@ fn of_two_plain_writers_the_older_is_fenced() {
     let (code, text) = told(&machine.run(&args));
     assert_eq!(code, 0, "{text}");
     assert!(s3.object(&format!("{PREFIX}file")).is_some_and(|body| body == "3"));
+}
+
+#[test]
+fn a_plain_writer_that_is_taken_over_during_its_push_does_not_publish() {
+    let s3 = S3::start();
+    let machine = plain(&s3);
+    machine.write("file", "1");
+    pushed(&machine, &[]);
+    machine.write("file", "late");
+    let (began, begun) = std::sync::mpsc::channel();
+    s3.faults(move |seen| {
+        if seen.verb != Verb::Put || !seen.key.ends_with("/file") {
+            return Fault::None;
+        }
+        began.send(()).expect("somebody waits for it");
+        Fault::Stall(Duration::from_secs(2))
+    });
+    let args = ["sync-to-remote", "-s", "volume", "-d", machine.path];
+    let mut child = machine.command(&args).stderr(Stdio::null()).spawn().expect("the program starts");
+    begun.recv_timeout(Duration::from_secs(20)).expect("it sends the file");
+    restored(&machine, "second", &["--claim"]);
+    assert_eq!(child.wait().expect("it ends").code(), Some(6));
+    s3.heal();
+    assert_eq!(std::fs::read(machine.at("second/file")).expect("the file"), b"1");
+    std::fs::write(machine.at("second/file"), "of the second").expect("written");
+    let (code, text) = told(&machine.run(&["sync-to-remote", "-s", "second", "-d", machine.path]));
+    assert_ne!(code, 6, "the newest claim is its own: {text}");
+}
+
+#[test]
+fn two_machines_take_turns_without_a_claim() {
+    let machine = Machine::local().without_key();
+    machine.write("file", "1");
+    let push = |volume| told(&machine.run(&["sync-to-remote", "-s", volume, "-d", machine.path]));
+    assert_eq!(push("volume").0, 0);
+    for round in 0..3 {
+        for volume in ["other", "volume"] {
+            restored(&machine, volume, &[]);
+            std::fs::write(machine.at(volume).join("file"), format!("{round} {volume}")).expect("written");
+            let (code, text) = push(volume);
+            assert_eq!(code, 0, "{round} {volume}: {text}");
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_its_own_claim_after_a_push_that_failed() {
+    let s3 = S3::start();
+    let machine = plain(&s3);
+    machine.write("file", "1");
+    s3.faults(|seen| {
+        if seen.key.contains("/meta/") && seen.verb == Verb::Put { Fault::Status(403, "AccessDenied") } else { Fault::None }
+    });
+    let push = || told(&machine.run(&["sync-to-remote", "-s", "volume", "-d", machine.path]));
+    assert_eq!(push().0, 4);
+    s3.heal();
+    let begin = Instant::now();
+    let (code, text) = push();
+    assert!(code == 0 && !text.contains("waiting for its silence"), "{text}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "{text}");
+    let claims = s3.objects().into_iter().filter(|key| key.contains("/claim/")).count();
+    assert_eq!(claims, 1, "{text}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct Serve {
     /// Where the API server's questions are answered [default: [::]:4443 with TLS, [::]:8080 without]
     #[arg(long, env = "SERVE_ADDRESS", value_name = "ADDRESS")]
     pub address: Option<String>,
-    /// Where probes and Prometheus are answered without TLS as well (/healthz, /readyz, /metrics)
+    /// Where probes and Prometheus are answered without TLS (/healthz, /readyz, /metrics); --address has no metrics then
     #[arg(long, env = "HEALTH_ADDR", value_name = "ADDRESS")]
     pub health_addr: Option<String>,
     /// The controller's namespace [default: that of the ServiceAccount]
@@ -36,7 +36,7 @@ pub struct Serve {
     /// The Service by which the webhook is reached
     #[arg(long, env = "SERVICE_NAME", value_name = "NAME")]
     pub service_name: Option<String>,
-    /// One replica leads, and writes; false: this one only answers
+    /// One replica leads and makes keys and statuses; false: none does, and each one keeps certificates and writes its reports
     #[arg(long, env = "LEADER_ELECTION", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader: Option<String>,
     /// The Lease by which one replica leads [default: volume-syncing-controller]

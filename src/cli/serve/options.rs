@@ -22,8 +22,8 @@ pub fn read(given: &Serve) -> Result<Settings, ConfigError> {
     let settings = Settings {
         address: check.parse("SERVE_ADDRESS", &given.address, usual, parse_listen),
         health: text(&given.health_addr).and_then(|text| check.parsed("HEALTH_ADDR", text, parse_listen)),
-        namespace: check.name("POD_NAMESPACE", &given.namespace),
-        service: check.name("SERVICE_NAME", &given.service_name),
+        namespace: check.label("POD_NAMESPACE", &given.namespace),
+        service: check.label("SERVICE_NAME", &given.service_name),
         lease: check
             .boolean("LEADER_ELECTION", &given.leader, true)
             .then(|| check.name("LEASE_NAME", &given.lease).unwrap_or_else(|| NAME.to_owned())),
@@ -118,6 +118,16 @@ impl Check {
             return Some(name.to_owned());
         }
         self.wrong(variable, format!("is {}", shown(name)), "expected a name as Kubernetes has them: a-z, 0-9, '-' and '.'");
+        None
+    }
+
+    /// A name that is a label of a host's name too: what has dots or is longer is never found, nor is a certificate for it made.
+    fn label(&mut self, variable: &str, given: &Option<String>) -> Option<String> {
+        let name = self.name(variable, given)?;
+        if name.len() <= 63 && !name.contains('.') {
+            return Some(name);
+        }
+        self.wrong(variable, format!("is {}", shown(&name)), "expected a name of at most 63 characters: a-z, 0-9 and '-'");
         None
     }
 
@@ -315,5 +325,12 @@ mod tests {
         }
         assert!(options(&["--image=a b"]).unwrap_err().contains("IMAGE is 'a b'"));
         assert!(options(&["--image=", "--health-addr=x"]).unwrap_err().contains("has 2 mistakes"));
+        for name in ["hook.example", &"n".repeat(64)] {
+            let text = options(&["--image=x", &format!("--service-name={name}"), &format!("--namespace={name}")]).unwrap_err();
+            assert!(
+                text.contains("SERVICE_NAME is") && text.contains("POD_NAMESPACE is") && text.contains("at most 63"),
+                "{text}"
+            );
+        }
     }
 }

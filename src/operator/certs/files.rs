@@ -1,7 +1,8 @@
 //! Certificates that somebody else writes: mounted files, looked at again and again. A mounted Secret is exchanged by a symbolic
 //! link that no event on the files tells of; looking finds every kind of change.
 
-use super::{CertError, Shown, certificates, in_pem, is_trusted};
+use super::{CertError, Shown, advised, certificates, in_pem, is_trusted};
+use crate::operator::Complaint;
 use crate::operator::readiness::Readiness;
 use crate::runtime::{Stop, clock, compute};
 use crate::secret::{Secret, text_of_file};
@@ -76,7 +77,7 @@ impl Mounted {
     /// Looks until the stop is asked for, first of all at once; what cannot be used leaves what was before in its place.
     pub async fn run(self, every: Duration, stop: &Stop) {
         let mut last: Option<(String, Secret<String>)> = None;
-        let mut complaints = [String::new(), String::new()];
+        let mut complaints = [Complaint::default(), Complaint::default()];
         loop {
             let files = self.files.clone();
             let [certificate, authorities] = match compute("certificate files", move || files.read()).await {
@@ -84,7 +85,7 @@ impl Mounted {
                 Err(error) => [Err(error), Ok(())],
             };
             // The files of one exchange may be seen apart: the next look sees all of them. Each complaint is made once.
-            complain(&mut complaints[0], certificate, "the certificate stays as it is");
+            complain(&mut complaints[0], certificate, self.shown.stays());
             complain(&mut complaints[1], authorities, "sidecars are not told to trust the certificate");
             self.readiness.certificate(self.shown.is_loaded());
             if stop.or(clock::sleep(every)).await.is_err() {
@@ -125,10 +126,9 @@ impl Mounted {
     }
 }
 
-fn complain(before: &mut String, outcome: Result<(), CertError>, consequence: &str) {
-    let complaint = outcome.err().map(|error| error.to_string()).unwrap_or_default();
-    if complaint != *before && !complaint.is_empty() {
-        tracing::warn!("{consequence}: {complaint}");
+fn complain(complaint: &mut Complaint, outcome: Result<(), CertError>, consequence: &str) {
+    let problem = outcome.err().map(|error| advised(&error)).unwrap_or_default();
+    if let Some(problem) = complaint.if_new(problem) {
+        tracing::warn!("{consequence}: {problem}");
     }
-    *before = complaint;
 }

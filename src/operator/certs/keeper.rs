@@ -8,7 +8,7 @@ use super::own::{Kept, Step, Terms, advance};
 use super::{CertError, Shown, is_trusted};
 use crate::contract::kubernetes::CONTROLLER;
 use crate::operator::readiness::Readiness;
-use crate::operator::{caches, in_words, no_answer, timely};
+use crate::operator::{Complaint, caches, in_words, no_answer, timely};
 use crate::runtime::{Stop, clock, limits};
 use crate::telemetry::{Certificate, OperatorMetrics};
 use k8s_openapi::ByteString;
@@ -110,17 +110,20 @@ impl Keeper {
         stop: &Stop,
     ) {
         let look = limits::CERT_LOOK.min(self.terms.leaf / 12);
-        let mut shown = String::new();
+        let (mut shown, mut complaint) = (String::new(), Complaint::default());
         while !stop.asked() {
             let mut pause = look;
             if caches::is_whole(secrets) && caches::is_whole(configurations) {
                 let secret = secrets.state().into_iter().next();
                 let kept = secret.as_ref().and_then(|secret| Kept::read(secret.data.as_ref()?));
                 let found = Found { secret, kept, configuration: configurations.state().into_iter().next() };
-                self.show(&found, &mut shown);
-                if let Err(problem) = self.turn(&found).await {
-                    tracing::warn!("the webhook's certificates: {problem}");
+                let problems = [self.show(&found, &mut shown), self.turn(&found).await].map(Result::err);
+                if problems[1].is_some() {
                     pause = limits::CERT_PAUSE.min(look);
+                }
+                let problems: Vec<String> = problems.into_iter().flatten().collect();
+                if let Some(problems) = complaint.if_new(problems.join("; ")) {
+                    tracing::warn!("the webhook's certificates: {problems}");
                 }
             }
             // Cancel-safe: what was told meanwhile is found by the next look.
@@ -134,7 +137,8 @@ impl Keeper {
     }
 
     /// Shows what lies in the Secret, and says whether the API server trusts it.
-    fn show(&self, found: &Found, shown: &mut String) {
+    fn show(&self, found: &Found, shown: &mut String) -> Result<(), String> {
+        let mut outcome = Ok(());
         if let Some(kept) = &found.kept {
             if kept.leaf.certificate != *shown {
                 match self.shown.show(&kept.leaf.certificate, &kept.leaf.key, "the Secret") {
@@ -142,7 +146,7 @@ impl Keeper {
                         shown.clone_from(&kept.leaf.certificate);
                         tracing::info!(secret = self.place.secret, "the certificate was loaded");
                     }
-                    Err(error) => tracing::warn!("the certificate stays as it is: {error}"),
+                    Err(error) => outcome = Err(format!("{}: {}", self.shown.stays(), super::advised(&error))),
                 }
             }
             let ca = kept.next.iter().map(|next| next.expires_ms).fold(kept.ca.expires_ms, i64::max);
@@ -162,6 +166,7 @@ impl Keeper {
         };
         let mut webhooks = ours(found.configuration.as_deref()).peekable();
         self.readiness.trust(webhooks.peek().is_some() && webhooks.all(trusts));
+        outcome
     }
 
     /// Does what is due, at most one write to each object.

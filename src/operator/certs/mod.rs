@@ -8,7 +8,7 @@ mod validity;
 
 pub use files::{Files, Mounted};
 pub use keeper::{Keeper, Place};
-pub use own::{Kept, Step, Terms, advance};
+pub use own::Terms;
 
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
@@ -82,6 +82,11 @@ impl Fault for CertError {
     }
 }
 
+/// What is wrong with a certificate, and what to do: it is met long after the start, where nothing but the log is read.
+fn advised(error: &CertError) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"))
+}
+
 /// The certificate that clients are shown, which may be exchanged at any time.
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -107,6 +112,11 @@ impl Shown {
         Ok(expires)
     }
 
+    /// What follows where another one cannot be shown.
+    fn stays(&self) -> &'static str {
+        if self.is_loaded() { "the certificate stays as it is" } else { "there is no certificate to show" }
+    }
+
     /// Whether there is one.
     pub fn is_loaded(&self) -> bool {
         self.pair().is_some()
@@ -123,13 +133,11 @@ impl ResolvesServerCert for Shown {
     }
 }
 
-/// How the webhook speaks TLS: versions 1.2 and 1.3, HTTP/2 and HTTP/1.1.
+/// How the webhook speaks TLS: versions 1.2 and 1.3.
 pub fn server_config(shown: Arc<Shown>) -> Result<Arc<ServerConfig>, CertError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|cause| CertError::Pair { cause })?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Arc::new(builder.with_no_client_auth().with_cert_resolver(shown)))
 }
 
 fn provider() -> Arc<CryptoProvider> {

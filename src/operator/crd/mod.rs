@@ -14,6 +14,7 @@ pub use status::{Encryption, LastResult, Location, PodFilesystemSyncStatus, Pods
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::CustomResource;
+use kube::core::Selector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -96,6 +97,17 @@ impl PodFilesystemSyncSpec {
             (name, secret.namespace.as_deref())
         });
         usual.chain(other)
+    }
+
+    /// Which Pods are chosen by their labels; none where that cannot be read, or is empty.
+    pub fn selector(&self) -> Option<Selector> {
+        Selector::try_from(self.pod_selector.clone()).ok().filter(|selector| !selector.selects_all())
+    }
+
+    /// Whether Pods get nothing by it: no direction is allowed.
+    pub fn asks_for_nothing(&self) -> bool {
+        let directions = self.sync_options.directions();
+        !directions.from_remote && (!directions.to_remote || self.suspend)
     }
 
     /// The Secret with the key, if one is to be made.

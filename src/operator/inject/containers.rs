@@ -7,6 +7,7 @@ use crate::contract::env;
 use crate::contract::kubernetes::{KEY_ENTRY, METRICS_PORT_NAME, PROGRAM, RESTORE_CONTAINER, SIDECAR_CONTAINER};
 use crate::cycle::Schedule;
 use crate::operator::crd::{Effect, Method, PodFilesystemSync};
+use crate::operator::expansion::variables;
 use crate::operator::template::{Templates, is_template};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ const SILENCE_MARGIN_SECONDS: i64 = 5;
 /// How long a restore waits for a predecessor's silence by itself (the command line's defaults).
 const USUAL_SILENCE_SECONDS: i64 = 20;
 const USUAL_TIMEOUT_SECONDS: i64 = 120;
+/// What a template makes of the name of a Pod that has none yet.
+const NAME_REFERENCE: &str = "$(POD_NAME)";
 /// With fsnotify, the least time between two syncs where none is said.
 const USUAL_INTERVAL: &str = "10s";
 
@@ -221,20 +224,40 @@ fn takeover_args(frame: &Frame<'_>) -> Vec<String> {
     args
 }
 
-fn env(frame: &Frame<'_>, is_sidecar: bool) -> Result<Vec<Value>, Refusal> {
+/// The Pod's name, and the variables of the resource.
+fn own_env(frame: &Frame<'_>) -> Result<Vec<Value>, Refusal> {
     let spec = &frame.sync.spec;
-    let mut all = Vec::new();
-    // First of all, since others may name it.
-    if !spec.env.contains_key(env::POD_NAME) {
-        all.push(json!({"name": env::POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}));
-    }
+    let mut values = Vec::new();
     for (name, source) in &spec.env {
         let value = match is_template(source) {
             true => frame.templates.lenient(source).map_err(|error| Refusal::Template { field: format!("env.{name}"), error })?,
             false => source.clone(),
         };
-        all.push(json!({"name": name, "value": value}));
+        values.push((name.as_str(), source.as_str(), value));
     }
+    let is_named = |text: &str| variables(text).contains(env::POD_NAME);
+    let own = values.iter().position(|(name, ..)| *name == env::POD_NAME).map(|at| values.remove(at));
+    let own = own.filter(|(_, _, value)| *value != NAME_REFERENCE);
+    if let Some((_, _, value)) = &own {
+        let remote = (spec.remote_path.as_str(), frame.remote);
+        let mut texts = values.iter().map(|(_, source, value)| (*source, value.as_str())).chain([remote]);
+        // A Pod that has no name yet would get this value where a template asks for the name.
+        if is_named(value) || texts.any(|(source, text)| is_named(text) && !is_named(source)) {
+            return Err(Refusal::Field("env.POD_NAME", value.clone(), "left out: templates need it for the Pod's own name"));
+        }
+    }
+    // First of all, since others may name it.
+    let name = match own {
+        Some((name, _, value)) => json!({"name": name, "value": value}),
+        None => json!({"name": env::POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
+    };
+    let others = values.into_iter().map(|(name, _, value)| json!({"name": name, "value": value}));
+    Ok([name].into_iter().chain(others).collect())
+}
+
+fn env(frame: &Frame<'_>, is_sidecar: bool) -> Result<Vec<Value>, Refusal> {
+    let spec = &frame.sync.spec;
+    let mut all = own_env(frame)?;
     let surroundings = frame.surroundings;
     let mut ours = vec![(env::VSC_SYNC, frame.sync.metadata.name.clone().unwrap_or_default())];
     if frame.volume.remembered_beside {

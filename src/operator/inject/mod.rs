@@ -15,15 +15,17 @@ mod volumes;
 
 pub use patch::Add;
 pub use refusal::Refusal;
-pub use select::{Choice, select};
+pub use select::{Choice, names, select};
 
 use self::containers::Frame;
 use self::patch::Wanted;
+use crate::contract::env::POD_NAME;
 use crate::contract::kubernetes::{
     MIRROR_ANNOTATION, NATIVE_ANNOTATION, RESTORE_CONTAINER, RUN_VOLUME, SIDECAR_CONTAINER, STATUS_ANNOTATION, TOKEN_VOLUME,
 };
 use crate::cycle::Schedule;
-use crate::operator::crd::{Native, PodFilesystemSync};
+use crate::operator::crd::{Method, Native, PodFilesystemSync};
+use crate::operator::expansion::{in_pod, variables};
 use crate::operator::template::Templates;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,7 +85,7 @@ pub struct Injection {
     pub warnings: Vec<String>,
     /// Which kind of sidecar it gets.
     pub kind: SidecarKind,
-    /// Why nothing is added, where the Pod itself is the reason.
+    /// Why nothing is added, where there is nothing to be done.
     pub skipped: Option<&'static str>,
 }
 
@@ -101,6 +103,13 @@ struct Status {
     sidecar: Vec<String>,
     #[serde(default)]
     volumes: Vec<String>,
+    /// The path at the remote as the arguments have it, where nothing but the Pod's name is missing from it: no other is this
+    /// Pod's to report about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remote: Option<String>,
+    /// The Secret with the key that was made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     /// Containers of our names that the Pod's author wrote.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     manual: Vec<String>,
@@ -124,7 +133,6 @@ pub fn inject(pod: &Value, sync: &PodFilesystemSync, surroundings: &Surroundings
 
 /// Why a Pod is left as it is.
 fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
-    let directions = sync.spec.sync_options.directions();
     if annotation(pod, MIRROR_ANNOTATION).is_some() {
         return Some("it is the image of a static Pod");
     }
@@ -133,7 +141,7 @@ fn skipped(pod: &Value, sync: &PodFilesystemSync) -> Option<&'static str> {
     {
         return Some("it is a Pod for Windows");
     }
-    (!directions.from_remote && (!directions.to_remote || sync.spec.suspend)).then_some("no direction is allowed")
+    sync.spec.asks_for_nothing().then_some("no direction is allowed")
 }
 
 /// What an earlier injection wrote on the Pod, if that can be read.
@@ -175,7 +183,9 @@ fn want(
 ) -> Result<(Wanted, Vec<String>), Refusal> {
     let mut warnings = Vec::new();
     let options = &sync.spec.sync_options;
-    options.schedule.parse::<Schedule>().map_err(|error| Refusal::Schedule(error.to_string()))?;
+    if options.method == Method::Scheduler {
+        options.schedule.parse::<Schedule>().map_err(|error| Refusal::Schedule(error.to_string()))?;
+    }
     let local = volumes::local_path(&sync.spec.local_path)?;
     let templates = Templates::new(pod, &surroundings.namespace);
     let remote = containers::remote_path(&sync.spec.remote_path, &templates)?;
@@ -186,7 +196,7 @@ fn want(
     if pushes && kind == SidecarKind::Legacy && !keeps_running(pod) {
         return Err(Refusal::NeverEnds);
     }
-    let restores = options.directions().from_remote && (options.restore_remote_on_first_run || is_known(sync, &remote));
+    let restores = options.directions().from_remote && (options.restore_remote_on_first_run || is_known(pod, sync, &remote));
     let volume = volumes::find(pod, &local, restores)?;
     let least = options.termination_grace_period_seconds.unwrap_or_default().min(MOST_GRACE_SECONDS);
     let grace = grace_seconds(pod).max(least);
@@ -200,12 +210,14 @@ fn want(
             .iter()
             .map(|name| format!("container {name} is the Pod's own and stays as it is: remove it to get the controller's")),
     );
-    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !remote.contains("$(POD_NAME)"), restores));
+    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !variables(&remote).contains(POD_NAME), restores));
 
     let volumes = match parts.restore.is_some() || parts.sidecar.is_some() {
         true => volumes::ours(pod, &volume, surroundings)?,
         false => Vec::new(),
     };
+    // A container that the Pod's author wrote may report whatever it was told to.
+    let reporting = parts.sidecar.as_ref().or(parts.restore.as_ref()).filter(|_| manual.is_empty());
     let named = |container: &Option<Value>| container.iter().map(|container| name_of(container).to_string()).collect();
     let status = Status {
         v: STATUS_VERSION,
@@ -215,6 +227,8 @@ fn want(
         init: named(&parts.restore),
         sidecar: named(&parts.sidecar),
         volumes: volumes.iter().map(|volume| name_of(volume).to_string()).collect(),
+        remote: reporting.and_then(|container| path_to_report(&remote, container)),
+        key: reporting.and(sync.spec.key_secret()).map(String::from),
         manual,
     };
     let wanted = Wanted {
@@ -252,11 +266,23 @@ fn kind(
     Ok(if is_native { SidecarKind::Native } else { SidecarKind::Legacy })
 }
 
-/// Whether this remote path ever held all of a directory.
-fn is_known(sync: &PodFilesystemSync, remote: &str) -> bool {
-    let plain = |path: &str| path.replace("$$", "$").trim_matches('/').to_string();
+/// Whether this remote path ever held all of a directory. That of a Pod that has no name yet, and is named by it, is a new one.
+fn is_known(pod: &Value, sync: &PodFilesystemSync, remote: &str) -> bool {
+    let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    if name.is_empty() && variables(remote).contains(POD_NAME) {
+        return false;
+    }
+    let path = in_pod(remote, name);
     let locations = sync.status.iter().flat_map(|status| &status.locations);
-    locations.filter(|location| location.synchronized_to_remote).any(|location| plain(&location.directory) == plain(remote))
+    locations
+        .filter(|location| location.synchronized_to_remote)
+        .any(|location| location.directory.trim_matches('/') == path.trim_matches('/'))
+}
+
+/// The path at the remote, where nothing but the Pod's name is missing from it in one of our containers.
+fn path_to_report(remote: &str, container: &Value) -> Option<String> {
+    let has_own_name = container.pointer("/env/0/valueFrom").is_some_and(Value::is_object);
+    variables(remote).iter().all(|name| *name == POD_NAME && has_own_name).then(|| remote.to_string())
 }
 
 fn warnings_of(

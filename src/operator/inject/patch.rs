@@ -196,7 +196,8 @@ impl Steps {
 }
 
 /// What is there and what is wanted, in one: objects field by field, lists of named things by their names; of all else, what is
-/// wanted. Where all that is wanted is there, this is what is there.
+/// wanted. Where all that is wanted is there, this is what is there. A mount is taken whole: a field that is left, such as the
+/// subPath of before, would make it a mount of something else.
 pub(super) fn merge(there: &Value, wanted: &Value) -> Value {
     match (there, wanted) {
         (Value::Object(there), Value::Object(wanted)) => {
@@ -210,7 +211,11 @@ pub(super) fn merge(there: &Value, wanted: &Value) -> Value {
         (Value::Array(there), Value::Array(wanted)) if wanted.iter().all(|thing| key(thing).is_some()) && !wanted.is_empty() => {
             let named = |of: &Value| wanted.iter().find(|thing| key(thing) == key(of));
             let missing = wanted.iter().filter(|thing| !there.iter().any(|had| key(had) == key(thing)));
-            let kept = there.iter().map(|had| named(had).map_or_else(|| had.clone(), |thing| merge(had, thing)));
+            let kept = there.iter().map(|had| match named(had) {
+                None => had.clone(),
+                Some(mount) if mount.get("mountPath").is_some() => mount.clone(),
+                Some(thing) => merge(had, thing),
+            });
             // Ours first: what others added may refer to it, never the other way round.
             Value::Array(missing.cloned().chain(kept).collect())
         }

@@ -3,12 +3,10 @@
 use super::{Refusal, annotation};
 use crate::contract::kubernetes::SYNC_ANNOTATION;
 use crate::operator::crd::PodFilesystemSync;
-use kube::core::{Selector, SelectorExt};
+use crate::runtime::limits;
+use kube::core::SelectorExt;
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// Names that a message lists.
-const NAMED: usize = 10;
 
 /// Which one is meant.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,7 +28,7 @@ pub fn select<'a>(
         let all: Vec<&PodFilesystemSync> = here.collect();
         return match all.iter().find(|sync| sync.metadata.name.as_deref() == Some(name)) {
             Some(sync) => Ok(Choice::Sync(sync)),
-            None => Err(Refusal::Unknown { name: name.into(), namespace: namespace.into(), known: names(&all) }),
+            None => Err(Refusal::Unknown { name: name.into(), namespace: namespace.into(), known: names(all) }),
         };
     }
     let labels = labels(pod);
@@ -38,14 +36,13 @@ pub fn select<'a>(
     match matching[..] {
         [] => Ok(Choice::None),
         [sync] => Ok(Choice::Sync(sync)),
-        _ => Err(Refusal::Ambiguous(names(&matching))),
+        _ => Err(Refusal::Ambiguous(names(matching))),
     }
 }
 
 /// Whether a resource chooses a Pod of these labels. An empty selector chooses none, and neither does one that cannot be read.
 fn chooses(sync: &PodFilesystemSync, labels: &BTreeMap<String, String>) -> bool {
-    let selector: Result<Selector, _> = sync.spec.pod_selector.clone().try_into();
-    selector.is_ok_and(|selector| !selector.selects_all() && selector.matches(labels))
+    sync.spec.selector().is_some_and(|selector| selector.matches(labels))
 }
 
 fn labels(pod: &Value) -> BTreeMap<String, String> {
@@ -53,12 +50,13 @@ fn labels(pod: &Value) -> BTreeMap<String, String> {
     labels.into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string()))).collect()
 }
 
-fn names(syncs: &[&PodFilesystemSync]) -> Vec<String> {
-    let mut names: Vec<String> = syncs.iter().filter_map(|sync| sync.metadata.name.clone()).collect();
+/// The names of resources, as a message lists them.
+pub fn names<'a>(syncs: impl IntoIterator<Item = &'a PodFilesystemSync>) -> Vec<String> {
+    let mut names: Vec<String> = syncs.into_iter().filter_map(|sync| sync.metadata.name.clone()).collect();
     names.sort();
-    if names.len() > NAMED {
-        let more = names.len() - NAMED;
-        names.truncate(NAMED);
+    if names.len() > limits::NAMED_SYNCS {
+        let more = names.len() - limits::NAMED_SYNCS;
+        names.truncate(limits::NAMED_SYNCS);
         names.push(format!("and {more} more"));
     }
     names

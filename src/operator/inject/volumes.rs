@@ -5,6 +5,7 @@ use crate::contract::control::RUN_DIR;
 use crate::contract::kubernetes::{HOST_PATH_ANNOTATION, RUN_VOLUME, TOKEN_VOLUME};
 use crate::contract::progress::{AUDIENCE, TOKEN_FILE};
 use crate::disk::forbidden_root;
+use crate::operator::expansion::{expand, variables};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -37,6 +38,21 @@ struct Mount<'a> {
     container: &'a Value,
     mount: &'a Value,
     path: &'a Path,
+}
+
+impl Mount<'_> {
+    /// The volume and the directory on it, for comparing: variables that a subPathExpr names may differ between containers.
+    fn place(&self) -> String {
+        let written = |name: &str| text(self.mount, name).filter(|part| !part.is_empty());
+        let expression = || written("subPathExpr").map(|expression| expand(expression, |name| self.meaning(name)));
+        let part = written("subPath").map(String::from).or_else(expression).unwrap_or_default();
+        format!("{}/{part}", name_of(self.mount)).trim_end_matches('/').to_string()
+    }
+
+    fn meaning(&self, name: &str) -> Option<String> {
+        let entry = variable(self.container, name)?;
+        Some(text(entry, "value").map_or_else(|| format!("$({name}: {})", entry["valueFrom"]), String::from))
+    }
 }
 
 /// The directory as it is written, with what means nothing taken out; one that cannot be a volume is refused.
@@ -105,6 +121,10 @@ fn closest<'a>(pod: &'a Value, local: &Path) -> Result<Mount<'a>, Refusal> {
         .filter_map(|(container, mount)| Some(Mount { container, mount, path: Path::new(text(mount, "mountPath")?) }))
         .filter(|mount| local.starts_with(mount.path))
         .collect();
+    let running: BTreeSet<&str> = list(pod, "containers").map(name_of).collect();
+    if mounts.iter().any(|mount| running.contains(name_of(mount.container))) {
+        mounts.retain(|mount| running.contains(name_of(mount.container)));
+    }
     let Some(depth) = mounts.iter().map(|mount| mount.path.components().count()).max() else {
         let paths: BTreeSet<&str> = containers(pod)
             .flat_map(|container| entries(container, "volumeMounts"))
@@ -114,15 +134,7 @@ fn closest<'a>(pod: &'a Value, local: &Path) -> Result<Mount<'a>, Refusal> {
         return Err(Refusal::NoVolume(local.display().to_string(), paths));
     };
     mounts.retain(|mount| mount.path.components().count() == depth);
-    let running: BTreeSet<&str> = list(pod, "containers").map(name_of).collect();
-    if mounts.iter().any(|mount| running.contains(name_of(mount.container))) {
-        mounts.retain(|mount| running.contains(name_of(mount.container)));
-    }
-    let place = |mount: &Mount<'a>| {
-        let part = text(mount.mount, "subPath").or_else(|| text(mount.mount, "subPathExpr")).unwrap_or_default();
-        format!("{}/{part}", name_of(mount.mount)).trim_end_matches('/').to_string()
-    };
-    let places: BTreeSet<String> = mounts.iter().map(place).collect();
+    let places: BTreeSet<String> = mounts.iter().map(Mount::place).collect();
     if places.len() > 1 {
         let path = mounts[0].path.display().to_string();
         return Err(Refusal::TwoVolumes(path, places.into_iter().collect::<Vec<_>>().join(" and ")));
@@ -156,8 +168,8 @@ fn nature(pod: &Value, name: &str, restores: bool) -> Result<(bool, bool), Refus
 fn expression_env(container: &Value, mount: &Value) -> Result<Vec<Value>, Refusal> {
     let expression = text(mount, "subPathExpr").unwrap_or_default();
     let mut needed = Vec::new();
-    for name in expression.split("$(").skip(1).filter_map(|rest| rest.split_once(')')).map(|(name, _)| name) {
-        let entry = entries(container, "env").find(|entry| name_of(entry) == name);
+    for name in variables(expression) {
+        let entry = variable(container, name);
         let is_plain = |entry: &Value| text(entry, "value").is_some_and(|value| !value.contains("$("));
         let is_field = |entry: &Value| entry.pointer("/valueFrom/fieldRef").is_some_and(Value::is_object);
         let problem = match entry {
@@ -210,6 +222,11 @@ pub(super) fn mounts(volume: &DataVolume<'_>, surroundings: &Surroundings, reads
         None => json!({"name": RUN_VOLUME, "mountPath": token_folder(), "subPath": "none", "readOnly": true}),
     };
     vec![data, json!({"name": RUN_VOLUME, "mountPath": RUN_DIR}), token]
+}
+
+/// A variable of a container: of several of one name the kubelet takes the last.
+fn variable<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
+    entries(container, "env").filter(|entry| name_of(entry) == name).last()
 }
 
 fn entries<'a>(thing: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {

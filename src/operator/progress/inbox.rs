@@ -16,6 +16,8 @@ pub struct Received {
     pub report: Report,
     /// The Pod.
     pub pod: ObjectReference,
+    /// The Secret with the Pod's key, where one was made for it.
+    pub key: Option<String>,
     /// When, in milliseconds since 1970.
     pub at_ms: u64,
     /// Tells one report from another.
@@ -26,7 +28,7 @@ impl Received {
     /// As one report among no others.
     #[cfg(test)]
     pub(in crate::operator) fn new(report: Report, pod: ObjectReference, at_ms: u64) -> Received {
-        Received { report, pod, at_ms, serial: 0 }
+        Received { report, pod, key: None, at_ms, serial: 0 }
     }
 
     /// When the last complete pass ended; `None` when none is known of.
@@ -79,7 +81,8 @@ impl Inbox {
         }
         state.allowances.insert(pod.uid().to_owned(), Allowance { whole_at });
         state.serial += 1;
-        let received = Received { report, pod: pod.reference(), at_ms: clock::wall_ms(), serial: state.serial };
+        let (key, at_ms) = (pod.key().map(str::to_owned), clock::wall_ms());
+        let received = Received { report, pod: pod.reference(), key, at_ms, serial: state.serial };
         state.waiting.insert(pod.uid().to_owned(), received);
         drop(state);
         self.news.notify_one();

@@ -14,7 +14,7 @@ use super::pods::{PodMeta, Seen};
 use super::timely;
 use crate::contract::progress::{AUDIENCE, BODY_BYTES, DIRECTORY_BYTES, MESSAGE_BYTES, Report, VERSION, one_line};
 use crate::runtime::{clock, limits};
-use crate::telemetry::ControllerMetrics;
+use crate::telemetry::{ControllerMetrics, Reported};
 use axum::body::{Body, to_bytes};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Method, Request, StatusCode, header};
@@ -42,6 +42,8 @@ enum Refused {
     Stranger,
     #[error("this Pod was injected by another PodFilesystemSync")]
     OtherSync,
+    #[error("this Pod was injected for another path at the remote")]
+    OtherPath,
     #[error("this is no report: {0}")]
     Malformed(String),
     #[error("a Pod reports once in {} s", limits::REPORT_INTERVAL.as_secs())]
@@ -56,20 +58,19 @@ impl Refused {
             Refused::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refused::NoToken | Refused::Token => StatusCode::UNAUTHORIZED,
             Refused::Unknown => StatusCode::SERVICE_UNAVAILABLE,
-            Refused::Stranger | Refused::OtherSync => StatusCode::FORBIDDEN,
+            Refused::Stranger | Refused::OtherSync | Refused::OtherPath => StatusCode::FORBIDDEN,
             Refused::Malformed(_) => StatusCode::BAD_REQUEST,
             Refused::TooOften(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
-    /// The value of a metric's label.
-    fn word(&self) -> &'static str {
+    fn outcome(&self) -> Reported {
         match self {
-            Refused::Method | Refused::TooLong | Refused::TooSlow | Refused::Malformed(_) => "malformed",
-            Refused::NoToken | Refused::Token => "unauthenticated",
-            Refused::Unknown => "unavailable",
-            Refused::Stranger | Refused::OtherSync => "forbidden",
-            Refused::TooOften(_) => "too_often",
+            Refused::Method | Refused::TooLong | Refused::TooSlow | Refused::Malformed(_) => Reported::Malformed,
+            Refused::NoToken | Refused::Token => Reported::Unauthenticated,
+            Refused::Unknown => Reported::Unavailable,
+            Refused::Stranger | Refused::OtherSync | Refused::OtherPath => Reported::Forbidden,
+            Refused::TooOften(_) => Reported::TooOften,
         }
     }
 }
@@ -93,12 +94,12 @@ impl Receiver {
     pub async fn answer(&self, request: Request<Body>) -> Response {
         let refused = match self.receive(request).await {
             Ok(()) => {
-                self.metrics.report("accepted");
+                self.metrics.report(Reported::Accepted);
                 return StatusCode::NO_CONTENT.into_response();
             }
             Err(refused) => refused,
         };
-        self.metrics.report(refused.word());
+        self.metrics.report(refused.outcome());
         tracing::debug!(%refused, "a report was refused");
         let mut response = (refused.status(), format!("{refused}\n")).into_response();
         if let Refused::TooOften(wait) = refused {
@@ -122,6 +123,9 @@ impl Receiver {
         let report = read(&bytes)?;
         if report.sync != sync {
             return Err(Refused::OtherSync);
+        }
+        if pod.directory().is_some_and(|own| own != report.directory) {
+            return Err(Refused::OtherPath);
         }
         self.inbox.put(&pod, report, clock::now()).map_err(Refused::TooOften)
     }

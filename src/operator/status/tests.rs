@@ -50,10 +50,30 @@ fn pods(names: &[&str]) -> Vec<Seen> {
 }
 
 fn judged(status: &PodFilesystemSyncStatus, spec: Value, running: &[&str], now_ms: u64) -> PodFilesystemSyncStatus {
+    judged_of(status, spec, &pods(running), now_ms)
+}
+
+fn judged_of(status: &PodFilesystemSyncStatus, spec: Value, pods: &[Seen], now_ms: u64) -> PodFilesystemSyncStatus {
     let verdict = Verdict { accepted: Said::yes("Valid", ""), key: None };
     let mut status = status.clone();
-    judge(&mut status, &sync(spec), &verdict, &pods(running), now_ms);
+    judge(&mut status, &sync(spec), &verdict, pods, now_ms);
     status
+}
+
+/// A Pod that was made at noon with a sidecar that reports, but for `fields` of its metadata and `injected` of its annotation.
+fn pod(name: &str, fields: Value, injected: Value) -> Seen {
+    let mut status =
+        json!({"sync": "a", "remote": "d/$(POD_NAME)", "sidecar": ["volume-syncing-sidecar"], "volumes": ["vsc-token"]});
+    for (name, value) in injected.as_object().unwrap() {
+        status[name] = value.clone();
+    }
+    let made = super::stamp_of(NOON_MS).to_string();
+    let annotations = json!({"riotkit.org/volume-sync-status": status.to_string()});
+    let mut metadata = json!({"name": name, "uid": name, "annotations": annotations, "creationTimestamp": made});
+    for (name, value) in fields.as_object().unwrap() {
+        metadata[name] = value.clone();
+    }
+    Seen::of(Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap()))
 }
 
 fn said(status: &PodFilesystemSyncStatus, type_: &str) -> (String, String) {
@@ -109,6 +129,18 @@ fn the_last_writer_speaks_of_a_path() {
 }
 
 #[test]
+fn a_vault_that_begins_anew_is_heard_of_once_its_last_writer_is_gone() {
+    let before = report("old", "d", json!({"epoch": 7, "generation": 900}));
+    let anew = report("new", "d", json!({"epoch": 1, "generation": 1}));
+    for (live, expected) in [(vec!["new"], "new"), (vec!["old", "new"], "old"), (vec!["old"], "old"), (vec![], "old")] {
+        let status = added(&[before.clone(), anew.clone()], &live);
+        assert_eq!(status.locations[0].pod.as_deref(), Some(expected), "{live:?}");
+    }
+    let status = added(&[before, anew], &["new"]);
+    assert_eq!((status.locations[0].lease_epoch, status.locations[0].generation), (Some(1), Some(1)));
+}
+
+#[test]
 fn a_pod_that_speaks_of_many_paths_has_one() {
     let reports: Vec<Received> = (0..10).map(|number| report("p", &format!("d{number}"), json!({}))).collect();
     let status = added(&[vec![report("other", "mine", json!({}))], reports].concat(), &["p", "other"]);
@@ -132,13 +164,20 @@ fn of_too_many_paths_those_go_that_nobody_writes() {
 
 #[test]
 fn a_restore_that_failed_is_a_trouble_until_one_succeeds() {
-    let mut restore = failed("Failing");
-    restore["step"] = "restore".into();
-    let status = added(&[report("p", "d", restore.clone())], &["p"]);
-    assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, "Failing");
-    assert_eq!(status.locations[0].reason.as_deref(), Some("RestoreFailed"));
-    let status = added(&[report("p", "d", restore), report("p", "d", json!({"step": "restore"}))], &["p"]);
-    assert_eq!((status.locations[0].last_result, status.locations[0].reason.as_deref()), (None, None));
+    for (trouble, reason, synced) in [("Failing", "RestoreFailed", "Failing"), ("KeyMismatch", "KeyMismatch", "KeyMismatch")] {
+        let mut restore = failed(trouble);
+        restore["step"] = "restore".into();
+        let status = added(&[report("p", "d", restore.clone())], &["p"]);
+        assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, synced);
+        assert_eq!(status.locations[0].reason.as_deref(), Some(reason));
+        let good = report("p", "d", json!({"step": "restore"}));
+        let status = added(&[report("p", "d", restore), good.clone()], &["p"]);
+        assert_eq!((status.locations[0].last_result, status.locations[0].reason.as_deref()), (None, None), "{trouble}");
+        assert_eq!(said(&judged(&status, json!({}), &["p"], NOON_MS), "Synced").1, "NeverSynced");
+        // What a push found is another matter, unless it was the key.
+        let status = added(&[report("p", "d", failed(trouble)), good], &["p"]);
+        assert_eq!(status.locations[0].last_result.is_some(), trouble == "Failing", "{trouble}");
+    }
 }
 
 #[test]
@@ -194,6 +233,37 @@ fn who_reports_no_complete_push_for_several_intervals_is_stale() {
     ] {
         let judged = judged(&status, spec.clone(), &running, NOON_MS + minutes * MINUTE_MS);
         assert_eq!(said(&judged, "Synced").1, expected, "{spec} after {minutes} minutes");
+    }
+}
+
+#[test]
+fn who_runs_for_long_and_never_reports_is_stale() {
+    let speaks = pod("p", json!({}), json!({}));
+    let mut good = report("p", "d/p", json!({}));
+    good.at_ms = NOON_MS + 20 * MINUTE_MS;
+    let mut shared = report("p", "d", json!({}));
+    shared.at_ms = good.at_ms;
+    let spec = json!({"syncOptions": {"schedule": "@every 5m"}});
+    for (reports, other, minutes, expected) in [
+        (vec![good.clone()], pod("q", json!({}), json!({})), 21, "Stale"),
+        (vec![good.clone()], pod("q", json!({}), json!({})), 20, "Complete"),
+        (vec![], pod("q", json!({}), json!({})), 21, "Stale"),
+        (vec![], pod("q", json!({}), json!({})), 20, "NeverSynced"),
+        // Who ends, cannot report, does not push, or whose path is not known.
+        (vec![good.clone()], pod("q", json!({"deletionTimestamp": "2026-09-21T12:00:00Z"}), json!({})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"volumes": ["vsc-run"]})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"sidecar": []})), 21, "Complete"),
+        (vec![good.clone()], pod("q", json!({}), json!({"remote": null})), 21, "Complete"),
+        // Another one that has the same path reports.
+        (vec![good, shared], pod("q", json!({}), json!({"remote": "d"})), 21, "Complete"),
+    ] {
+        let status = added(&reports, &["p", "q"]);
+        let first = if reports.len() == 2 { pod("p", json!({}), json!({"remote": "d"})) } else { speaks.clone() };
+        let all = if reports.is_empty() { vec![other] } else { vec![first, other] };
+        let judged = judged_of(&status, spec.clone(), &all, NOON_MS + minutes * MINUTE_MS);
+        assert_eq!(said(&judged, "Synced").1, expected, "{reports:?} {all:?} after {minutes} minutes");
+        let message = &judged.conditions.iter().find(|condition| condition.type_ == "Synced").unwrap().message;
+        assert!(expected != "Stale" || message.starts_with("q at d/q has not reported"), "{message}");
     }
 }
 

@@ -9,7 +9,7 @@
 
 mod view;
 
-use self::view::Missed;
+use self::view::{Missed, Unnamed};
 use minijinja::machinery::{Token, tokenize};
 use minijinja::value::{StringInput, Value as Shown, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, filters};
@@ -59,6 +59,11 @@ pub enum TemplateError {
     /// An object stands where a text should be.
     #[error("{0} is not a text: name one of its fields")]
     NoText(String),
+    /// The name of a Pod that has none yet is used for more than being written.
+    #[error(
+        "pod.metadata.name is not made yet, and is filled in when the Pod starts: nothing can be made of it or compared with it. Write it by itself: {{{{ pod.metadata.name }}}}"
+    )]
+    Unnamed,
     /// The template language refuses it.
     #[error("{0}. The language is that of Jinja: the argument of a filter stands in brackets, as in default(\"text\")")]
     Language(String),
@@ -103,6 +108,9 @@ impl Templates {
         let rendered = template.render_captured_to(minijinja::context! { pod => pod }, &mut out);
         if let Some(what) = missed.no_text() {
             return Err(TemplateError::NoText(what));
+        }
+        if missed.name() {
+            return Err(TemplateError::Unnamed);
         }
         match rendered {
             _ if out.is_full => Err(TemplateError::Language(format!("it comes to more than {TEXT_BYTES} bytes"))),
@@ -174,8 +182,10 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     environment.set_fuel(Some(STEPS));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_formatter(|out, _, value| {
+        if let Some(reference) = Unnamed::write(value) {
+            return Ok(out.write_str(reference)?);
+        }
         match value.kind() {
-            _ if value.is_safe() => out.write_str(value.as_str().unwrap_or_default())?,
             ValueKind::Undefined | ValueKind::None => {}
             ValueKind::String | ValueKind::Bool | ValueKind::Number => out.write_str(&value.to_string().replace('$', "$$"))?,
             kind => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {kind} is not a text"))),
@@ -196,9 +206,9 @@ fn environment(undefined: UndefinedBehavior) -> Environment<'static> {
     environment.add_filter("cut", |text: StringInput<'_>, what: String| text.as_str().replace(&what, ""));
     // The predecessor escaped HTML, and this kept it from doing so.
     environment.add_filter("safe", |text: &Shown| text.clone());
-    environment.add_test("defined", |value: &Shown| !value.is_undefined());
-    environment.add_test("undefined", Shown::is_undefined);
-    environment.add_test("none", Shown::is_none);
+    environment.add_test("defined", |value: &Shown| !Unnamed::look(value).is_undefined());
+    environment.add_test("undefined", |value: &Shown| Unnamed::look(value).is_undefined());
+    environment.add_test("none", |value: &Shown| Unnamed::look(value).is_none());
     environment
 }
 

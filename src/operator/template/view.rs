@@ -5,7 +5,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Value as Shown};
 use minijinja::{Error, ErrorKind, State};
 use serde_json::Value;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fields whose keys are the user's own words: they have one spelling.
@@ -32,6 +32,8 @@ pub(super) struct Missed {
     absent: Mutex<Vec<String>>,
     no_text: Mutex<Option<String>>,
     listed: AtomicU64,
+    /// The name of a Pod that has none yet was put to a use that needs it.
+    name: AtomicBool,
 }
 
 impl Missed {
@@ -51,6 +53,11 @@ impl Missed {
         self.listed.fetch_add(keys, Ordering::Relaxed).saturating_add(keys) <= STEPS
     }
 
+    /// Whether something was made of a name that is not there yet.
+    pub(super) fn name(&self) -> bool {
+        self.name.load(Ordering::Relaxed)
+    }
+
     fn note_absent(&self, what: String) {
         let mut absent = self.absent.lock().unwrap_or_else(PoisonError::into_inner);
         absent.truncate(MISSED - 1);
@@ -61,6 +68,60 @@ impl Missed {
 /// The Pod.
 pub(super) fn pod(root: &Arc<Value>, missed: &Arc<Missed>) -> Shown {
     Shown::from_object(Part { root: root.clone(), pointer: String::new(), words: "pod".into(), missed: missed.clone() })
+}
+
+/// The name of a Pod that has none yet. The kubelet fills it in, so a template may write it, and ask whether it is there; of what
+/// else it does with it nothing could be true. Filters and operators do not say what they read: a name that is let go of, and was
+/// neither written nor asked for, was put to some other use.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    missed: Arc<Missed>,
+    is_settled: AtomicBool,
+}
+
+impl Unnamed {
+    /// What is written for a value, if it is such a name.
+    pub(super) fn write(value: &Shown) -> Option<&'static str> {
+        value.downcast_object_ref::<Unnamed>().map(|unnamed| {
+            unnamed.settle();
+            POD_NAME
+        })
+    }
+
+    /// The value, of which it is only asked whether it is there.
+    pub(super) fn look(value: &Shown) -> &Shown {
+        value.downcast_object_ref().inspect(|unnamed: &&Unnamed| unnamed.settle());
+        value
+    }
+
+    fn settle(&self) {
+        self.is_settled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if !self.is_settled.load(Ordering::Relaxed) {
+            self.missed.name.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Object for Unnamed {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        self.settle();
+        true
+    }
+
+    /// Part of another text.
+    fn render(self: &Arc<Self>, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.missed.name.store(true, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 /// An object or a list of the Pod.
@@ -119,7 +180,8 @@ impl Part {
         }
         let json_name = if self.has_own_words() { name.to_string() } else { json_name(name) };
         if self.pointer == "/metadata" && json_name == "name" && self.below("name").is_none_or(|(_, value)| value == "") {
-            return Some(Shown::from_safe_string(POD_NAME.into()));
+            let is_settled = AtomicBool::new(false);
+            return Some(Shown::from_object(Unnamed { missed: self.missed.clone(), is_settled }));
         }
         // Go promotes the fields of the metadata.
         if self.is_pod() && self.below(&json_name).is_none() {

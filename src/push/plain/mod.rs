@@ -10,7 +10,7 @@ mod steps;
 use self::compare::{Compared, Comparison, Journal};
 use self::send::{Sender, Sent};
 use super::{Held, Outcome, Pass, Push, PushError};
-use crate::disk::{Scan, ScanOptions, Spool, StateFile};
+use crate::disk::{Scan, Spool, StateFile};
 use crate::plain::error::PlainError;
 use crate::plain::line::{Line, Node};
 use crate::plain::listing::Listing;
@@ -79,10 +79,11 @@ async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Opt
         if request.dry_run {
             return Ok((log, memory, listing, 0));
         }
-        let own = memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch);
-        if own > 0 && own == log.epoch {
-            return Ok((log, memory, listing, own));
+        if memory.is_own(&log)? {
+            let epoch = log.epoch;
+            return Ok((log, memory, listing, epoch));
         }
+        let own = memory.epoch();
         let by = log.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
         if own > 0 && own < log.epoch && !request.force {
             return Err(PlainError::Fenced { seq: log.seq(), by }.into());
@@ -92,6 +93,7 @@ async fn begin(request: &Push<'_>, stop: &Stop) -> Result<(Log, PlainMemory, Opt
         log = quiet;
         if is_as_judged {
             let epoch = claim(&request.bucket, log.epoch, &request.pod, stop).await?;
+            memory.note_claim(epoch)?;
             tracing::info!(epoch, "claimed the remote");
             return Ok((log, memory, listing, epoch));
         }
@@ -211,13 +213,7 @@ async fn prepare_index(request: &Push<'_>, log: &Log, memory: &PlainMemory, stop
 }
 
 async fn compare(request: &Push<'_>, memory: &PlainMemory, listing: Option<Listing>, stop: &Stop) -> Result<Compared, PushError> {
-    let options = ScanOptions {
-        filter: request.capture.filter.clone(),
-        reserved: request.local.reserved.clone(),
-        spill: request.local.spill(),
-        watch: request.watch.clone(),
-    };
-    let scan = Scan::start(&request.local.volume, options)?;
+    let scan = Scan::start(&request.local.volume, request.scan_options())?;
     let index = memory.index()?;
     let comparison = Comparison {
         bucket: request.bucket.clone(),
@@ -339,12 +335,13 @@ async fn finish(
     stop: &Stop,
 ) -> Result<(), PushError> {
     let head = log.head.as_ref().map(|head| &head.header);
-    let releases = turn.pass.last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
+    let last = turn.pass.last.is_true();
+    let releases = last && head.is_none_or(|head| !head.released || head.epoch < turn.epoch);
     let publishes = outcome.published || releases;
     let seq = if publishes { log.seq() + 1 } else { log.seq() };
     let id = if publishes { HEXLOWER.encode(&random_bytes::<8>()) } else { log.id().to_owned() };
     let receipt = PlainReceipt { place: request.bucket.describe(), seq, id: id.clone(), epoch: turn.epoch };
-    let mut next = Header { epoch: turn.epoch, released: turn.pass.last, ..Header::new(seq, &id, &request.pod) };
+    let mut next = Header { epoch: turn.epoch, released: last, ..Header::new(seq, &id, &request.pod) };
     next.base = head.and_then(|head| head.base.clone());
     outcome.commit = seq;
     if !unwanted.steps {

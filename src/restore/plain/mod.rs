@@ -76,15 +76,20 @@ async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<
     let local = Local::open(volume, request.state_dir.as_deref())?;
     let mut memory = PlainMemory::open(&local, &from.bucket.describe())?;
     memory.settle(&from.log)?;
-    if let Some(policy) = policy.filter(|_| !is_own(&from.log, &memory)) {
+    if let Some(policy) = policy
+        && !memory.is_own(&from.log)?
+    {
         from.log = outwait(&from.bucket, from.log, policy, stop).await?;
     }
     let (from, log) = (&from, &from.log);
     let gathered = gather(request, from, &memory, &local, stop).await?;
     say(&gathered);
     if log.head.is_none() && from.crypt.is_none() && gathered.entries + gathered.odd.0 == 0 {
-        let claims = policy.is_some() && request.allow_empty;
+        // Half of a restored tree is not to be pushed to where nothing is left of the whole.
+        let claims = policy.is_some() && request.allow_empty && memory.interrupted_restore()?.is_none();
         if claims {
+            // The tree that it holds is no longer there.
+            memory.drop_index()?;
             let receipt = take(request, from, &memory, stop).await?;
             memory.finish(receipt)?;
         }
@@ -102,7 +107,9 @@ async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<
     };
     let receipt = match policy {
         Some(_) => take(request, from, &memory, stop).await?,
-        None => receipt_of(from, own_epoch(&memory)),
+        // Whoever reads what another wrote begins anew: its next push waits for that one, and claims.
+        None if memory.is_own(log)? => receipt_of(from, log.epoch),
+        None => receipt_of(from, 0),
     };
     if matches!(action, RestoreAction::Skip | RestoreAction::KeepAhead) {
         if !request.dry_run {
@@ -118,25 +125,17 @@ async fn restore_from(request: &Restore, mut from: From, stop: &Stop) -> Result<
 /// Claims what was looked at, unless this volume holds the newest claim. Whoever wrote in between is told of: what was
 /// gathered is no longer what lies there.
 async fn take(request: &Restore, from: &From, memory: &PlainMemory, stop: &Stop) -> Result<PlainReceipt, RestoreError> {
-    if is_own(&from.log, memory) {
+    if memory.is_own(&from.log)? {
         return Ok(receipt_of(from, from.log.epoch));
     }
     let epoch = claim(&from.bucket, from.log.epoch, &request.pod, stop).await?;
+    memory.note_claim(epoch)?;
     let now = look(&from.bucket, stop).await?;
     if (now.seq(), now.id()) != (from.log.seq(), from.log.id()) {
         let by = now.head.as_ref().map_or_else(String::new, |head| head.header.pod.clone());
         return Err(PlainError::Fenced { seq: now.seq(), by }.into());
     }
     Ok(receipt_of(from, epoch))
-}
-
-/// Whether the newest claim is this volume's: there is nobody else behind it, since the volume is locked.
-fn is_own(log: &Log, memory: &PlainMemory) -> bool {
-    log.epoch > 0 && own_epoch(memory) == log.epoch
-}
-
-fn own_epoch(memory: &PlainMemory) -> u64 {
-    memory.receipt.as_ref().map_or(0, |receipt| receipt.epoch)
 }
 
 fn receipt_of(from: &From, epoch: u64) -> PlainReceipt {

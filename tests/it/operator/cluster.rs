@@ -300,17 +300,20 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response {
         query: query.clone(),
         body: serde_json::from_slice(&body).unwrap_or(Value::Null),
     };
-    let fault = {
+    let (fault, cuts) = {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.asked.push(asked.clone());
+        // A watch that was let in before a cut ends by it, however late it begins.
+        let cuts = shared.news.borrow().1;
         let is_meant = |fault: &&mut Fault| fault.times > 0 && fault.method == asked.method && path.contains(fault.path);
-        match state.faults.iter_mut().find(is_meant) {
+        let fault = match state.faults.iter_mut().find(is_meant) {
             Some(fault) => {
                 fault.times -= 1;
                 Some(fault.status)
             }
             None => state.away.then_some(503),
-        }
+        };
+        (fault, cuts)
     };
     match fault {
         Some(0) => std::future::pending().await,
@@ -320,11 +323,14 @@ async fn answer(shared: Arc<Shared>, request: Request<Body>) -> Response {
     if path == "/version" {
         return reply(200, &json!({"major": "1", "minor": "33", "gitVersion": "v1.33.0", "platform": "linux/amd64"}));
     }
+    if path == "/apis" {
+        return reply(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}));
+    }
     let Some(place) = Place::read(&path) else { return refusal(404, "NotFound") };
     let options: BTreeMap<String, String> = pairs(&query);
     let is_watch = options.get("watch").is_some_and(|word| word == "true" || word == "1");
     if is_watch {
-        return follow(shared, place, options);
+        return follow(shared, place, options, cuts);
     }
     let (response, version) = {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -428,12 +434,11 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// A watch: what happened after a version, and what happens.
-fn follow(shared: Arc<Shared>, place: Place, options: BTreeMap<String, String>) -> Response {
+fn follow(shared: Arc<Shared>, place: Place, options: BTreeMap<String, String>, cuts: u64) -> Response {
     let mut seen: u64 = options.get("resourceVersion").and_then(|version| version.parse().ok()).unwrap_or(0);
     let mut news = shared.news.subscribe();
-    let cuts = news.borrow_and_update().1;
     let stream = async_stream(move |lines| async move {
-        loop {
+        while news.borrow_and_update().1 == cuts {
             let (events, is_gone) = {
                 let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
                 let events: Vec<_> = state.history.iter().filter(|(version, ..)| *version > seen).cloned().collect();
@@ -454,7 +459,7 @@ fn follow(shared: Arc<Shared>, place: Place, options: BTreeMap<String, String>) 
                 }
             }
             let is_told = tokio::time::timeout(Duration::from_secs(60), news.changed()).await;
-            if !matches!(is_told, Ok(Ok(()))) || news.borrow().1 != cuts {
+            if !matches!(is_told, Ok(Ok(()))) {
                 return;
             }
         }

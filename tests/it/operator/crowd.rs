@@ -77,7 +77,7 @@ fn thousands_of_resources_are_kept_in_little_memory_and_looked_through_soon() {
         one["spec"]["env"] = serde_json::json!({"REMOTE_TYPE": "s3", "REMOTE_ENDPOINT": "https://s3.example.org"});
         cluster.put(SYNCS, one);
     }
-    let controller = Controller::among(cluster, &[]);
+    let controller = Controller::start_in(cluster, &[]);
     crowd(&controller, 1);
     let most = controller.running.memory("VmHWM:");
     assert!(most <= 96 * MIB, "{most} KiB");

@@ -313,6 +313,133 @@ fn pods_get_what_the_examples_show() {
     }
 }
 
+/// The Pod of a ReplicaSet, which has no name yet, with these fields of the resource.
+fn unnamed(fields: Value) -> Case {
+    let mut case = case("replica");
+    let mut spec = serde_json::to_value(&case.sync.spec).expect("JSON");
+    for (name, value) in fields.as_object().expect("fields") {
+        spec[name] = value.clone();
+    }
+    case.sync.spec = serde_json::from_value(spec).expect("a resource");
+    case
+}
+
+#[test]
+fn a_pod_without_a_name_gets_the_kubelets_word_for_it() {
+    let own = json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+    for (env, first) in [
+        (json!({}), own.clone()),
+        (json!({"POD_NAME": "{{ pod.metadata.name }}", "A": "a-{{ pod.Name }}"}), own.clone()),
+        (json!({"POD_NAME": "$(POD_NAME)"}), own.clone()),
+        (json!({"A": "b", "POD_NAME": "mine"}), json!({"name": "POD_NAME", "value": "mine"})),
+    ] {
+        let case = unnamed(json!({"env": env}));
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        for (_, container) in ours(&pod) {
+            let variables = container["env"].as_array().expect("variables");
+            assert_eq!(variables[0], first, "{env}");
+            assert_eq!(variables.iter().filter(|entry| entry["name"] == "POD_NAME").count(), 1, "{env}");
+        }
+    }
+    for fields in [
+        json!({"env": {"POD_NAME": "a-{{ pod.Name }}"}}),
+        json!({"env": {"POD_NAME": "mine", "A": "{{ pod.Name }}"}}),
+        json!({"env": {"POD_NAME": "mine"}, "remotePath": "b/{{ pod.Name }}"}),
+    ] {
+        let case = unnamed(fields.clone());
+        let refusal = case.inject(&case.pod).expect_err("the name would be another one").to_string();
+        assert!(refusal.contains("spec.env.POD_NAME") && refusal.contains("left out"), "{fields}: {refusal}");
+    }
+}
+
+#[test]
+fn pods_that_share_a_path_are_told_to_be_one_at_a_time() {
+    for (remote, is_told) in [
+        ("b/a", true),
+        ("b/{{ pod.metadata.name }}", false),
+        ("b/$(POD_NAME)", false),
+        ("b/$$(POD_NAME)", true),
+        ("b/{{ '$(POD_NAME)' }}", true),
+    ] {
+        let case = unnamed(json!({"remotePath": remote}));
+        let warnings = case.inject(&case.pod).expect("injected").warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.contains("strategy Recreate")), is_told, "{remote}: {warnings:?}");
+    }
+}
+
+/// A Pod of these containers for the plain resource, with the volumes `a` and `b`; the first mount of our restore.
+fn mount_of(init: Value, running: Value) -> Result<Value, String> {
+    let mut case = case("replica");
+    case.pod["spec"]["initContainers"] = init;
+    case.pod["spec"]["containers"] = running;
+    case.pod["spec"]["volumes"] = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}]);
+    let injection = case.inject(&case.pod).map_err(|refusal| refusal.to_string())?;
+    let pod = patched(&case.pod, &injection);
+    let (_, restore) = ours(&pod)[0];
+    Ok(json!({"mount": restore["volumeMounts"][0], "env": env(restore).get("ROLE")}))
+}
+
+#[test]
+fn the_volume_of_the_application_is_meant_and_not_one_that_only_prepares() {
+    let container = |name: &str, volume: &str, path: &str| json!({"name": name, "image": "i", "volumeMounts": [{"name": volume, "mountPath": path}]});
+    let found = mount_of(json!([container("prepare", "b", "/data")]), json!([container("app", "a", "/data")]));
+    assert_eq!(found.expect("injected")["mount"]["name"], "a");
+    // However deep an init container mounts its own: the application does not see it.
+    let mut sync = case("replica");
+    sync.sync.spec.local_path = "/data/deep".into();
+    sync.pod["spec"]["initContainers"] = json!([container("prepare", "b", "/data/deep")]);
+    sync.pod["spec"]["containers"] = json!([container("app", "a", "/data")]);
+    sync.pod["spec"]["volumes"] = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}]);
+    let pod = patched(&sync.pod, &sync.inject(&sync.pod).expect("injected"));
+    assert_eq!(ours(&pod)[0].1["volumeMounts"][0], json!({"name": "a", "mountPath": "/data"}));
+    let found = mount_of(json!([container("prepare", "b", "/data")]), json!([{"name": "app", "image": "i"}]));
+    assert_eq!(found.expect("injected")["mount"]["name"], "b");
+}
+
+#[test]
+fn an_expression_means_what_the_variables_of_its_container_make_of_it() {
+    let container = |name: &str, env: Value, part: (&str, &str)| {
+        let mut mount = json!({"name": "a", "mountPath": "/data"});
+        mount[part.0] = part.1.into();
+        json!({"name": name, "image": "i", "env": env, "volumeMounts": [mount]})
+    };
+    let role = |value: &str| json!([{"name": "ROLE", "value": value}]);
+    let field = |path: &str| json!([{"name": "ROLE", "valueFrom": {"fieldRef": {"fieldPath": path}}}]);
+    let expression = ("subPathExpr", "x/$(ROLE)");
+    let two = |one: Value, other: Value| mount_of(Value::Null, json!([one, other]));
+    for (one, other, expected) in [
+        (container("one", role("a"), expression), container("two", role("a"), expression), Ok("a")),
+        (container("one", role("a"), expression), container("two", role("b"), expression), Err("a/x/a and a/x/b")),
+        (container("one", role("a"), expression), container("two", json!([]), ("subPath", "x/a")), Ok("a")),
+        (container("one", role("a"), expression), container("two", json!([]), ("subPath", "x/b")), Err("a/x/a and a/x/b")),
+        (
+            container("one", field("metadata.name"), expression),
+            container("two", field("metadata.name"), expression),
+            Ok("<field>"),
+        ),
+        (
+            container("one", field("metadata.name"), expression),
+            container("two", field("metadata.uid"), expression),
+            Err("metadata.uid"),
+        ),
+    ] {
+        let outcome = two(one.clone(), other.clone());
+        match (outcome, expected) {
+            (Ok(found), Ok(value)) => assert_eq!(found["env"], value, "{one} {other}"),
+            (Err(refusal), Err(words)) => {
+                assert!(refusal.contains("mount different volumes at '/data'") && refusal.contains(words), "{refusal}");
+            }
+            (outcome, _) => panic!("{one} {other}: {outcome:?}"),
+        }
+    }
+    // Of two variables of one name the last counts, and a doubled dollar begins no name.
+    let twice = json!([{"name": "ROLE", "value": "a"}, {"name": "ROLE", "value": "b"}]);
+    let found = mount_of(Value::Null, json!([container("one", twice, expression)])).expect("injected");
+    assert_eq!(found["env"], "b");
+    let plain = container("one", json!([]), ("subPathExpr", "x/$$(ROLE)"));
+    assert_eq!(mount_of(Value::Null, json!([plain])).expect("injected")["env"], Value::Null);
+}
+
 #[test]
 fn what_other_mutators_add_stays_and_what_they_change_is_mended() {
     let case = case("replica");
@@ -361,6 +488,91 @@ fn a_grace_period_that_no_clock_can_reckon_with_is_told_as_one_that_it_can() {
         let raised = of_sync.map_or(of_pod, |_| told.parse::<i64>().expect("a number").into());
         assert_eq!(once["spec"]["terminationGracePeriodSeconds"], raised);
         assert_eq!(case.inject(&once).expect("injected").patch, []);
+    }
+}
+
+#[test]
+fn a_mount_that_changes_keeps_nothing_of_what_it_was() {
+    let mut case = case("replica");
+    case.pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "data", "mountPath": "/data", "subPath": "old", "mountPropagation": "None"}]);
+    let mut once = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+    for (_, container) in ours(&once) {
+        assert_eq!(container["volumeMounts"][0]["subPath"], "old");
+    }
+    // Another mutator moves the application's mount, and adds one to ours.
+    once["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    for container in once["spec"]["initContainers"].as_array_mut().expect("containers") {
+        container["volumeMounts"].as_array_mut().expect("mounts").push(json!({"name": "aws", "mountPath": "/aws"}));
+        container["volumeMounts"][0]["readOnly"] = true.into();
+    }
+    let twice = patched(&once, &case.inject(&once).expect("injected"));
+    let found = ours(&twice);
+    assert_eq!(found.len(), 2);
+    for (_, container) in found {
+        let is_sidecar = container["name"] == "volume-syncing-sidecar";
+        let mut expected = json!({"name": "data", "mountPath": "/data"});
+        if is_sidecar {
+            expected["readOnly"] = true.into();
+        }
+        let mounts = container["volumeMounts"].as_array().expect("mounts");
+        assert_eq!(mounts[0], expected);
+        assert_eq!(mounts.last(), Some(&json!({"name": "aws", "mountPath": "/aws"})));
+    }
+    assert_eq!(case.inject(&twice).expect("injected").patch, []);
+}
+
+#[test]
+fn a_schedule_that_is_not_used_keeps_no_pod_from_starting() {
+    for (method, is_used) in [("fsnotify", false), ("scheduler", true)] {
+        let case = unnamed(json!({"syncOptions": {"method": method, "schedule": "every so often"}}));
+        assert_eq!(case.inject(&case.pod).is_err(), is_used, "{method}");
+    }
+}
+
+#[test]
+fn a_pod_bears_the_path_that_it_may_report_about() {
+    let manual = json!({"name": "init-volume-restore", "image": "theirs"});
+    for (fields, init, expected) in [
+        (json!({"remotePath": "b/a"}), Value::Null, json!("b/a")),
+        (json!({"remotePath": "b/{{ pod.Name }}"}), Value::Null, json!("b/$(POD_NAME)")),
+        (json!({"remotePath": "b/{{ '$' }}x"}), Value::Null, json!("b/$$x")),
+        // What else the kubelet fills in is not known here.
+        (json!({"remotePath": "b/$(TEAM)"}), Value::Null, Value::Null),
+        (json!({"remotePath": "b/$(POD_NAME)", "env": {"POD_NAME": "mine"}}), Value::Null, Value::Null),
+        (json!({"remotePath": "b/a"}), json!([manual]), Value::Null),
+    ] {
+        let mut case = unnamed(fields.clone());
+        case.pod["spec"]["initContainers"] = init;
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        let written = pod["metadata"]["annotations"]["riotkit.org/volume-sync-status"].as_str().expect("an annotation");
+        let written: Value = serde_json::from_str(written).expect("JSON");
+        assert_eq!(written["remote"], expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_path_by_the_pods_name_is_known_once_that_pod_pushed_there() {
+    for (remote, name, reported, is_restored) in [
+        ("b/$(POD_NAME)", Some("db-0"), "b/db-0", true),
+        ("/b/$(POD_NAME)/", Some("db-0"), "b/db-0", true),
+        ("b/{{ pod.Name }}", Some("db-0"), "b/db-0", true),
+        ("b/$(POD_NAME)", Some("db-0"), "b/db-1", false),
+        ("b/{{ '$' }}x", Some("db-0"), "b/$x", true),
+        ("b/$(POD_NAME)", None, "b/db-0", false),
+        // What a sidecar reported whose arguments could not be expanded.
+        ("b/$(POD_NAME)", None, "b/$(POD_NAME)", false),
+        ("b/a", None, "b/a", true),
+    ] {
+        let mut case = unnamed(json!({"remotePath": remote, "syncOptions": {"restoreRemoteOnFirstRun": false}}));
+        let location = json!({"directory": reported, "synchronizedToRemote": true});
+        case.sync.status = Some(serde_json::from_value(json!({"locations": [location]})).expect("a status"));
+        if let Some(name) = name {
+            case.pod["metadata"]["name"] = name.into();
+        }
+        let pod = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        let restores = list(&pod, "initContainers").iter().any(|container| container["name"] == "init-volume-restore");
+        assert_eq!(restores, is_restored, "{remote} {name:?} {reported}");
     }
 }
 

@@ -1,29 +1,34 @@
 //! Reports of sidecars, from the real program to the status.
 
 use super::cluster::{Cluster, Fault};
-use super::reconcile::{PODS, Replica, SYNCS, condition, pod, status, sync, until};
+use super::reconcile::{PODS, Replica, SYNCS, condition, encrypted, pod, secret_writes, status, sync, until};
 use crate::connect::wire::Authority;
 use crate::machine::{Machine, Running};
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::response::Response;
 use data_encoding::BASE64;
 use http::{Request, header};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use volume_syncing_controller::contract::progress::AUDIENCE;
 use volume_syncing_controller::operator::reconcile::Rules;
 
 const EVENTS: &str = "events.k8s.io/events";
 
-/// A cluster with the PodFilesystemSync `a`, the injected Pod `a-1`, and its token.
 fn cluster() -> Cluster {
     let cluster = Cluster::start();
+    fill(&cluster);
+    cluster
+}
+
+/// Puts the PodFilesystemSync `a`, the injected Pod `a-1` and its token into a cluster.
+pub fn fill(cluster: &Cluster) {
     cluster.put(SYNCS, sync("a", json!({})));
     let uid = cluster.put(PODS, pod("a-1", "a", Some("a")))["metadata"]["uid"].clone();
     cluster.token("token", review("ns", "a-1", &uid));
-    cluster
 }
 
 /// What the API server says of a Pod's token.
@@ -33,7 +38,7 @@ fn review(namespace: &str, pod: &str, uid: &Value) -> Value {
     json!({"authenticated": true, "audiences": [AUDIENCE], "user": user})
 }
 
-fn report(fields: Value) -> Value {
+pub fn report(fields: Value) -> Value {
     let mut whole =
         json!({"version": 1, "sync": "a", "directory": "bucket/a", "step": "push", "result": "complete", "sinceCompleteMs": 0});
     for (name, value) in fields.as_object().expect("fields") {
@@ -156,6 +161,54 @@ async fn a_report_is_taken_from_the_pod_alone_that_it_is_about() {
 }
 
 #[tokio::test]
+async fn a_pod_speaks_of_no_path_but_its_own() {
+    let cluster = cluster();
+    let mut named = pod("a-2", "a", Some("a"));
+    let injected = json!({"v": 1, "sync": "a", "kind": "native", "remote": "bucket/$$(X)/$(POD_NAME)"}).to_string();
+    named["metadata"]["annotations"]["riotkit.org/volume-sync-status"] = injected.into();
+    let uid = cluster.put(PODS, named)["metadata"]["uid"].clone();
+    cluster.token("named", review("ns", "a-2", &uid));
+    let replica = replica(&cluster, true).await;
+    let about = |directory: &str| report(json!({"directory": directory, "epoch": 1000, "generation": 1000})).to_string();
+    for directory in ["bucket/$(X)/a-1", "bucket/$(X)/a-2/", "bucket/$$(X)/$(POD_NAME)", "bucket/a"] {
+        let (code, said, _) = post(&replica, Some("named"), about(directory)).await;
+        assert!(code == 403 && said.contains("another path"), "{directory}: {code} {said}");
+    }
+    assert_eq!(post(&replica, Some("named"), about("bucket/$(X)/a-2")).await.0, 204);
+    let known = location(&cluster, "its own path", |location| location["lastResult"] == "Complete").await;
+    assert_eq!((&known["directory"], &known["pod"]), (&json!("bucket/$(X)/a-2"), &json!("a-2")));
+    // Of a Pod whose path was not written down any is taken.
+    assert_eq!(post(&replica, Some("token"), about("bucket/any")).await.0, 204);
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_made_is_known_once_a_sidecar_uses_it() {
+    let cluster = Cluster::start();
+    cluster.put(SYNCS, encrypted("a"));
+    for (name, key) in [("a-1", "a-key"), ("a-0", "key-of-before")] {
+        let mut pod = pod(name, "a", Some("a"));
+        let injected = json!({"v": 1, "sync": "a", "kind": "native", "key": key}).to_string();
+        pod["metadata"]["annotations"]["riotkit.org/volume-sync-status"] = injected.into();
+        let uid = cluster.put(PODS, pod)["metadata"]["uid"].clone();
+        cluster.token(name, review("ns", name, &uid));
+    }
+    let rules = Rules { encryption_namespaces: ["elsewhere".to_string()].into(), ..Rules::default() };
+    let replica = Replica::new(&cluster, true, rules);
+    condition(&cluster, "a", "EncryptionKeyReady", "NamespaceNotAllowed").await;
+    let about = |directory: &str| report(json!({"directory": directory, "keyFingerprint": "slot"})).to_string();
+    // A Pod of before has the key of before.
+    assert_eq!(post(&replica, Some("a-0"), about("bucket/old")).await.0, 204);
+    location(&cluster, "its report", |location| location["pod"] == "a-0").await;
+    assert_eq!(status(&cluster, "a")["encryption"], json!({"secretName": "a-key"}));
+    condition(&cluster, "a", "EncryptionKeyReady", "NamespaceNotAllowed").await;
+    assert_eq!(post(&replica, Some("a-1"), about("bucket/a")).await.0, 204);
+    assert_eq!(condition(&cluster, "a", "EncryptionKeyReady", "KeyFound").await["status"], "True");
+    condition(&cluster, "a", "Ready", "Complete").await;
+    assert_eq!(status(&cluster, "a")["encryption"]["keyFingerprint"], "slot");
+    assert_eq!(secret_writes(&cluster), 0);
+}
+
+#[tokio::test]
 async fn what_is_no_report_is_refused() {
     let cluster = cluster();
     let replica = replica(&cluster, true).await;
@@ -268,15 +321,54 @@ async fn what_the_end_left_behind_is_the_last_that_is_reported() {
     assert_eq!((&known["lastResult"], &known["synchronizedToRemote"]), (&json!("Failed"), &json!(true)), "{said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_report_that_comes_late_says_for_how_long_it_was_true() {
+    let heard = Arc::new(Mutex::new(Vec::<(Instant, u64)>::new()));
+    let told = Arc::clone(&heard);
+    // The first is told to come again in a second.
+    let url = serve(move |request: Request<Body>| {
+        let told = Arc::clone(&told);
+        async move {
+            let body = to_bytes(request.into_body(), 1 << 20).await.expect("a body");
+            let since = serde_json::from_slice::<Value>(&body).expect("JSON")["sinceCompleteMs"].as_u64().expect("a number");
+            let mut told = told.lock().expect("a list");
+            told.push((Instant::now(), since));
+            let status = if told.len() == 1 { 429 } else { 204 };
+            Response::builder().status(status).header(header::RETRY_AFTER, "1").body(Body::empty()).expect("a response")
+        }
+    })
+    .await;
+    let machine = reporting(&format!("http://{url}/progress"), None);
+    let mut running = sidecar(&machine);
+    let (first, second) = until("it comes again", || {
+        let heard = heard.lock().expect("a list");
+        Some((*heard.first()?, *heard.get(1)?))
+    })
+    .await;
+    let between = u64::try_from(second.0.duration_since(first.0).as_millis()).expect("a short time");
+    assert!(between >= 900, "{between}");
+    let (least, most) = (first.1 + between - 100, first.1 + between + 1000);
+    assert!((least..most).contains(&second.1), "{first:?} {second:?}");
+    tokio::task::block_in_place(|| running.terminate());
+}
+
 /// The receiver as a server of its own.
 async fn listen(replica: &Replica) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
     let receiver = Arc::clone(&replica.receiver);
-    let app = Router::new().fallback(move |request: Request<Body>| {
+    serve(move |request: Request<Body>| {
         let receiver = Arc::clone(&receiver);
         async move { receiver.answer(request).await }
-    });
+    })
+    .await
+}
+
+/// A server that gives these answers.
+async fn serve<F: Future<Output = Response> + Send + 'static>(
+    answer: impl Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let app = Router::new().fallback(answer);
     tokio::spawn(async move { axum::serve(listener, app).await });
     address
 }

@@ -93,7 +93,7 @@ pub fn sync(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "riotkit.org/v1alpha1", "kind": "PodFilesystemSync", "metadata": {"namespace": "ns", "name": name}, "spec": whole})
 }
 
-fn encrypted(name: &str) -> Value {
+pub fn encrypted(name: &str) -> Value {
     sync(name, json!({"automaticEncryption": {"enabled": true, "secretName": format!("{name}-key")}}))
 }
 
@@ -127,7 +127,7 @@ async fn event(cluster: &Cluster, reason: &str) -> Value {
     until(reason, || events(cluster, reason).pop()).await
 }
 
-fn secret_writes(cluster: &Cluster) -> usize {
+pub fn secret_writes(cluster: &Cluster) -> usize {
     cluster.asked("POST", "/secrets").len()
 }
 
@@ -396,6 +396,41 @@ async fn a_pod_that_was_not_injected_is_found_and_told() {
     until("it is counted", || (replica.metric("vsc_uninjected_pods") == 2.0).then_some(())).await;
     cluster.put(PODS, pod("forgotten", "a", Some("a")));
     until("it is forgotten", || (replica.metric("vsc_uninjected_pods") == 1.0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_left_alone_on_purpose_is_in_order() {
+    let cluster = Cluster::start();
+    cluster.put(SYNCS, sync("a", json!({})));
+    let none = json!({"allowedDirections": {"toRemote": false, "fromRemote": false}});
+    cluster.put(SYNCS, sync("off", json!({"syncOptions": none})));
+    let push = json!({"allowedDirections": {"fromRemote": false}});
+    cluster.put(SYNCS, sync("idle", json!({"suspend": true, "syncOptions": push})));
+    let with = |name: &str, app: &str, annotation: (&str, &str)| {
+        let mut pod = pod(name, app, None);
+        pod["metadata"]["annotations"][annotation.0] = annotation.1.into();
+        pod
+    };
+    cluster.put(PODS, with("static", "a", ("kubernetes.io/config.mirror", "hash")));
+    cluster.put(PODS, pod("without-direction", "off", None));
+    cluster.put(PODS, pod("suspended", "idle", None));
+    // These named what they want by themselves: the one wants nothing, the others something.
+    cluster.put(PODS, with("named-none", "nobody", ("riotkit.org/pod-filesystem-sync", "off")));
+    cluster.put(PODS, with("named", "nobody", ("riotkit.org/pod-filesystem-sync", "a")));
+    cluster.put(PODS, with("named-gone", "nobody", ("riotkit.org/pod-filesystem-sync", "gone")));
+    let rules = Rules { unmatched_is_fine: true, ..Rules::default() };
+    let replica = Replica::new(&cluster, true, rules);
+    let named = || {
+        let mut names: Vec<String> = events(&cluster, "NotInjected")
+            .iter()
+            .map(|event| event["regarding"]["name"].as_str().expect("a name").to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    until("they are told", || (named().len() >= 2).then_some(())).await;
+    until("they are counted", || (replica.metric("vsc_uninjected_pods") == 2.0).then_some(())).await;
+    assert_eq!(named(), ["named", "named-gone"]);
 }
 
 #[tokio::test]

@@ -131,6 +131,92 @@ fn a_value_of_the_pod_never_becomes_a_reference_to_a_secret() {
 }
 
 #[test]
+fn a_name_that_is_not_made_yet_is_written_whole_or_not_at_all() {
+    for (source, expected) in [
+        ("x-{{ pod.metadata.name }}-y", "x-$(POD_NAME)-y"),
+        (
+            "{{ pod.Name | safe }}{{ pod.GetName() | d('x') }}{{ pod.Name | default('x', true) }}",
+            "$(POD_NAME)$(POD_NAME)$(POD_NAME)",
+        ),
+        ("{% if pod.Name %}{{ pod.Name }}{% else %}none{% endif %}", "$(POD_NAME)"),
+        ("{% if pod.Name is defined and pod.Name is not none %}{{ pod.Name or 'none' }}{% endif %}", "$(POD_NAME)"),
+        ("{{ 'none' if not pod.Name else pod.Name }}", "$(POD_NAME)"),
+        ("{% for name in [pod.Name] %}{{ name }}/{{ name }}{% endfor %}", "$(POD_NAME)/$(POD_NAME)"),
+        // A text of the Pod's or the author's that looks like it stays a text.
+        ("{{ '$(POD_NAME)' }}{{ '$(POD_NAME)' | safe | lower }}", "$$(POD_NAME)$$(pod_name)"),
+    ] {
+        assert_eq!(strict(source).as_deref(), Ok(expected), "{source}");
+    }
+    let others = [
+        "pod.Name | lower",
+        "pod.Name | upper",
+        "pod.Name | title",
+        "pod.Name | capitalize",
+        "pod.Name | trim",
+        "pod.Name | trim('(POD_NAME)')",
+        "pod.Name | length",
+        "pod.Name | first",
+        "pod.Name | last",
+        "pod.Name | replace('P', 'x')",
+        "'x-P' | replace('P', pod.Name)",
+        "'x-P' | replace(pod.Name, '')",
+        "pod.Name | cut('app-')",
+        "'app-x' | cut(pod.Name)",
+        "pod.Labels.none | default(pod.Name) | lower",
+        "[pod.Name] | first | upper",
+        "[pod.Name] | length",
+        "{pod.Name: 1}",
+        "{'a': pod.Name}.a ~ ''",
+        "[pod.Name]",
+        "'x-' ~ pod.Name",
+        "pod.Name ~ 'x'",
+        "pod.Name ~ pod.Name",
+        "pod.Name + 'x'",
+        "'x' + pod.Name",
+        "pod.Name - 1",
+        "-pod.Name",
+        "pod.Name / 2",
+        "pod.Name // 2",
+        "pod.Name % 2",
+        "pod.Name[0]",
+        "pod.Name[1:3]",
+        "pod.Name[:-1]",
+        "pod.Name.x",
+        "pod.Name.lower()",
+        "pod.Name()",
+        "pod.Name == 'db-0'",
+        "pod.Name != 'db-0'",
+        "pod.Name == pod.Name",
+        "pod.Name < 'n'",
+        "pod.Name >= 'n'",
+        "pod.Name in 'abc'",
+        "pod.Name in ['a']",
+        "'a' in pod.Name",
+        "'x' if pod.Name == 'a' else 'y'",
+        "pod.metadata.labels[pod.Name]",
+        "pod.metadata.labels[pod.Name] | default('x')",
+        "pod[pod.Name]",
+    ];
+    for expression in others {
+        for source in [format!("{{{{ {expression} }}}}"), format!("{{% if ({expression}) %}}a{{% else %}}b{{% endif %}}")] {
+            for outcome in [Templates::new(&pod(), "press").strict(&source), Templates::new(&pod(), "press").lenient(&source)] {
+                // Of a list that is only asked whether it is empty nothing is made.
+                if let Ok(text) = &outcome
+                    && source == "{% if ([pod.Name]) %}a{% else %}b{% endif %}"
+                {
+                    assert_eq!(text, "a");
+                    continue;
+                }
+                let error = outcome.map_err(|error| error.to_string()).expect_err(&source);
+                assert!(error.contains("Write it by itself: {{ pod.metadata.name }}"), "{source}: {error}");
+            }
+        }
+    }
+    let named = Templates::new(&json!({"metadata": {"name": "db-0"}}), "press");
+    assert_eq!(named.strict("{{ pod.Name | cut('db-') }}{{ pod.Name == 'db-0' }}").as_deref(), Ok("0True"));
+}
+
+#[test]
 fn a_template_that_wants_much_is_refused_soon() {
     let began = Instant::now();
     let mut pod_of_many = pod();

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use volume_syncing_controller::push::{Outcome, Pass, Pusher};
+use volume_syncing_controller::push::{Last, Outcome, Pass, Pusher};
 use volume_syncing_controller::runtime::Stop;
 use volume_syncing_controller::tree::{Dirty, RelPath};
 
@@ -39,8 +39,7 @@ impl Bench {
 fn a_folder_of_any_size_may_be_moved_in() {
     let bench = Bench::new(filled(100));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     // Too many entries, too long ones, and more of these than a state file may hold.
     for (name, links, target_len, beside) in
         [("few", 100, 4000, true), ("many", 4100, 10, false), ("long", 1200, 4000, false), ("all", 4090, 4095, false)]
@@ -55,16 +54,14 @@ fn a_folder_of_any_size_may_be_moved_in() {
     drop(pusher);
     let mut pusher = Pusher::new(&request);
     bench.assert_nothing_missed(&mut pusher, "a new start");
-    bench.pass(&mut pusher, Dirty::default(), true);
-    bench.restored_is_the_same();
+    bench.end(pusher);
 }
 
 #[test]
 fn what_lies_beside_the_index_in_small_steps_is_written_into_it_before_it_is_large() {
     let bench = Bench::new(filled(100));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     for step in 0..4 {
         bench.move_in(&format!("step{step}"), 800, 4000);
         bench.heard(&mut pusher);
@@ -77,8 +74,7 @@ fn what_lies_beside_the_index_in_small_steps_is_written_into_it_before_it_is_lar
 fn what_is_too_large_to_be_read_beside_the_index_is_made_again() {
     let bench = Bench::new(filled(100));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     fs::write(bench.at("new"), "content").expect("a file");
     bench.heard(&mut pusher);
     drop(pusher);
@@ -121,8 +117,7 @@ fn after_a_merge_the_index_is_not_made_again_from_the_remote() {
     let s3 = S3::start();
     let bench = much_metadata(&s3);
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     for round in 0..4 {
         assert_eq!((parts(&s3), bench.has_overlay()), (round as usize, round > 0), "round {round}");
         bench.change_metadata(round);
@@ -133,8 +128,7 @@ fn after_a_merge_the_index_is_not_made_again_from_the_remote() {
     let outcome = bench.heard(&mut pusher);
     assert_eq!((all(&outcome), outcome.requests.put), (1, 1));
     bench.assert_nothing_missed(&mut pusher, "a merge");
-    bench.pass(&mut pusher, Dirty::default(), true);
-    bench.restored_is_the_same();
+    bench.end(pusher);
 }
 
 #[test]
@@ -142,8 +136,7 @@ fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
     let s3 = S3::start();
     let bench = much_metadata(&s3);
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     for round in 0..3 {
         bench.change_metadata(round);
         bench.heard(&mut pusher);
@@ -154,7 +147,7 @@ fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
         commits += usize::from(seen.verb == Verb::Put && seen.key.contains("/log/"));
         if commits == 2 { Fault::Status(403, "AccessDenied") } else { Fault::None }
     });
-    let everything = Pass { dirty: Dirty::everything(), last: false, allow_deletes: None };
+    let everything = Pass { dirty: Dirty::everything(), last: Last::No, allow_deletes: None };
     let failed = bench.runtime.block_on(pusher.pass(&everything, &Stop::new()));
     assert!(failed.is_err());
     assert_eq!(parts(&s3), 5, "the base's part is stored, its commit is not");
@@ -166,8 +159,7 @@ fn a_merge_that_was_not_published_leaves_the_index_as_it_was() {
     bench.pass(&mut pusher, Dirty::default(), false);
     fs::rename(bench.at("small"), bench.at("moved")).expect("a rename");
     bench.heard(&mut pusher);
-    bench.pass(&mut pusher, Dirty::default(), true);
-    bench.restored_is_the_same();
+    bench.end(pusher);
 }
 
 #[test]
@@ -206,8 +198,7 @@ fn what_a_dry_run_found_is_not_taken_for_what_a_lost_commit_had() {
 fn heard_paths_with_too_many_directories_above_them_are_a_pass_over_everything() {
     let bench = Bench::new(filled(10));
     let request = bench.request();
-    let mut pusher = Pusher::new(&request);
-    bench.pass(&mut pusher, Dirty::everything(), false);
+    let mut pusher = bench.begin(&request);
     for (paths, is_whole) in [(2, false), (100, true)] {
         fs::write(bench.at("unheard"), format!("{paths}")).expect("a file");
         let mut dirty = Dirty::default();
