@@ -5,7 +5,6 @@ mod certs;
 mod cluster;
 mod crd;
 mod crowd;
-mod http2;
 mod inject;
 mod lease;
 mod progress;

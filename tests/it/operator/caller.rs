@@ -51,13 +51,6 @@ impl Caller {
         Ok(shown.to_vec())
     }
 
-    /// Where it calls, in what way and whom, for whoever speaks that protocol.
-    pub fn offers(&self, protocol: &[u8]) -> (SocketAddr, Arc<ClientConfig>, ServerName<'static>) {
-        let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols = vec![protocol.to_vec()];
-        (self.address, Arc::new(config), ServerName::try_from(NAME).expect("a name"))
-    }
-
     fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let socket = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
         socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");

@@ -1,55 +1,16 @@
 //! What many reviews, connections and resources cost. The figures are printed; those of a release come with `IT_PROGRAM`.
 
 use super::cluster::Cluster;
-use super::http2::{connect, post, response_of, runtime, send};
 use super::serve::{Controller, SYNCS, review, sync};
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 /// At once.
 const REVIEWS: usize = 200;
 const RESOURCES: usize = 5000;
 const MIB: u64 = 1 << 10;
 
-/// Sends the reviews at once on one connection, again and again, and prints what they cost.
-fn crowd(controller: &Controller, turns: usize) {
-    let body = review("press").to_string();
-    runtime().block_on(async {
-        let (sender, _) = connect(&controller.caller()).await;
-        for _ in 0..turns {
-            let mut asked = JoinSet::new();
-            for _ in 0..REVIEWS {
-                let (mut sender, body) = (sender.clone(), body.clone());
-                asked.spawn(async move {
-                    let (status, answer) = send(&mut sender, post(body)).await.expect("an answer");
-                    assert_eq!((status, response_of(&answer)["allowed"].as_bool()), (200, Some(true)), "{answer:?}");
-                });
-            }
-            asked.join_all().await;
-        }
-    });
-    let within = |seconds: &str| {
-        controller.running.metric(&format!("vsc_admission_duration_seconds_bucket{{le=\"{seconds}\"}}"))
-            / (REVIEWS * turns) as f64
-    };
-    let shares = ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.1", "0.5"].map(|most| format!("{most} s: {:.4}", within(most)));
-    println!("of {turns} times {REVIEWS} at once, within our own time of {}", shares.join(", "));
-    println!("resident: {} KiB, at most {} KiB", controller.running.memory("VmRSS:"), controller.running.memory("VmHWM:"));
-    // The API server waits for 5 s.
-    assert_eq!(within("5.0"), 1.0, "{shares:?}");
-}
-
-#[test]
-fn a_crowd_of_reviews_costs_little_time_and_memory() {
-    let controller = Controller::start(&[]);
-    crowd(&controller, 3);
-    let most = controller.running.memory("VmHWM:");
-    assert!(most <= 64 * MIB, "{most} KiB");
-}
-
-#[test]
-fn a_crowd_of_callers_is_answered_each_on_a_connection_of_its_own() {
-    let controller = Controller::start(&[]);
+/// Sends the reviews at once, each on a connection of its own, and prints what they cost.
+fn crowd(controller: &Controller) {
     let (caller, body) = (controller.caller(), review("press").to_string());
     let mut times: Vec<Duration> = std::thread::scope(|scope| {
         let ask = || {
@@ -64,8 +25,22 @@ fn a_crowd_of_callers_is_answered_each_on_a_connection_of_its_own() {
     times.sort_unstable();
     let (median, most) = (times[REVIEWS / 2], times[REVIEWS * 99 / 100]);
     println!("of {REVIEWS} callers at once, handshakes included: median {median:?}, p99 {most:?}");
-    println!("resident: {} KiB", controller.running.memory("VmRSS:"));
-    assert!(most < Duration::from_secs(10), "{most:?}");
+    let within = |seconds: &str| {
+        controller.running.metric(&format!("vsc_admission_duration_seconds_bucket{{le=\"{seconds}\"}}")) / REVIEWS as f64
+    };
+    let shares = ["0.001", "0.0025", "0.005", "0.01", "0.025", "0.1", "0.5"].map(|most| format!("{most} s: {:.4}", within(most)));
+    println!("within our own time of {}", shares.join(", "));
+    println!("resident: {} KiB, at most {} KiB", controller.running.memory("VmRSS:"), controller.running.memory("VmHWM:"));
+    // The API server waits for 5 s.
+    assert_eq!(within("5.0"), 1.0, "{shares:?}");
+}
+
+#[test]
+fn a_crowd_of_reviews_costs_little_time_and_memory() {
+    let controller = Controller::start(&[]);
+    crowd(&controller);
+    let most = controller.running.memory("VmHWM:");
+    assert!(most <= 96 * MIB, "{most} KiB");
 }
 
 #[test]
@@ -78,7 +53,7 @@ fn thousands_of_resources_are_kept_in_little_memory_and_looked_through_soon() {
         cluster.put(SYNCS, one);
     }
     let controller = Controller::start_in(cluster, &[]);
-    crowd(&controller, 1);
+    crowd(&controller);
     let most = controller.running.memory("VmHWM:");
     assert!(most <= 96 * MIB, "{most} KiB");
 }
