@@ -1,6 +1,6 @@
 //! Events: what happened, told where people look first. What happens again and again is told now and then.
 
-use super::timely;
+use super::{in_words, no_answer, timely};
 use crate::contract::kubernetes::CONTROLLER;
 use crate::contract::progress::one_line;
 use crate::runtime::{clock, limits};
@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -76,19 +77,22 @@ pub struct Events {
     recorder: Recorder,
     /// When each was told, by object and reason.
     told: Mutex<HashMap<(String, Reason), Instant>>,
+    /// The last one was not taken.
+    fails: AtomicBool,
 }
 
 impl Events {
     /// `pod`: which replica tells them.
     pub fn new(client: Client, pod: &str) -> Events {
         let reporter = Reporter { controller: CONTROLLER.into(), instance: Some(pod.to_owned()) };
-        Events { recorder: Recorder::new(client, reporter), told: Mutex::default() }
+        Events { recorder: Recorder::new(client, reporter), told: Mutex::default(), fails: AtomicBool::new(false) }
     }
 
-    /// Tells what happened to an object, unless the same was told a short while ago.
-    pub async fn tell(&self, about: &ObjectReference, reason: Reason, note: &str) -> Result<(), kube::Error> {
+    /// Tells what happened to an object, unless the same was told a short while ago; whether that went well. Of failures in a row
+    /// the first is logged.
+    pub async fn tell(&self, about: &ObjectReference, reason: Reason, note: &str) -> bool {
         if !self.is_due((about.uid.clone().unwrap_or_default(), reason), clock::now()) {
-            return Ok(());
+            return true;
         }
         let event = Event {
             type_: reason.type_(),
@@ -98,7 +102,12 @@ impl Events {
             secondary: None,
         };
         let told = timely(limits::KUBE_TIMEOUT, self.recorder.publish(&event, about)).await;
-        told.unwrap_or_else(|| Err(super::no_answer()))
+        let failure = told.unwrap_or_else(|| Err(no_answer())).err();
+        let failed_before = self.fails.swap(failure.is_some(), Ordering::Relaxed);
+        if let Some(error) = failure.as_ref().filter(|_| !failed_before) {
+            tracing::warn!(reason = reason.word(), "Events are not told now: {}", in_words(error));
+        }
+        failure.is_none()
     }
 
     fn is_due(&self, key: (String, Reason), now: Instant) -> bool {

@@ -4,7 +4,7 @@
 //! while we looked. A holder that could not renew it stops leading before that time is over. A Lease does not keep a holder
 //! that was frozen from a last write; what the leader writes must bear that (creates, and updates of a known version).
 
-use super::{stamp, timely};
+use super::{in_words, stamp, timely};
 use crate::contract::kubernetes::CONTROLLER;
 use crate::runtime::{Stop, clock, limits, random_share};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -42,6 +42,8 @@ pub struct Leader {
     seen: Option<Seen>,
     /// Since when nothing was renewed.
     renewed: Instant,
+    /// The failures in a row were told of.
+    is_reported: bool,
 }
 
 /// The record of another holder.
@@ -63,6 +65,7 @@ impl Leader {
             leads: watch::Sender::new(false),
             seen: None,
             renewed: clock::now(),
+            is_reported: false,
         }
     }
 
@@ -102,16 +105,26 @@ impl Leader {
             Some(Ok(leads)) => leads,
             unheard => {
                 if let Some(Err(error)) = unheard {
-                    tracing::debug!(%error, lease = self.name, "asking for the lease");
+                    self.complain(&error);
                 }
                 self.tell(led && !self.left().is_zero());
                 return;
             }
         };
+        self.is_reported = false;
         if leads {
             self.renewed = asked;
         }
         self.tell(leads);
+    }
+
+    /// Of failures in a row the first is told: without the Lease nobody leads, and nothing else says why.
+    fn complain(&mut self, error: &kube::Error) {
+        let (lease, words) = (&self.name, in_words(error));
+        match std::mem::replace(&mut self.is_reported, true) {
+            false => tracing::warn!(lease, "the Lease cannot be had, and without it this replica will not lead: {words}"),
+            true => tracing::debug!(lease, "asking for the Lease: {words}"),
+        }
     }
 
     fn tell(&self, leads: bool) {

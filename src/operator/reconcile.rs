@@ -360,8 +360,7 @@ impl Reconciler {
     }
 
     async fn tell(&self, about: &k8s_openapi::api::core::v1::ObjectReference, reason: Reason, note: &str) {
-        if let Err(error) = self.events.tell(about, reason, note).await {
-            tracing::debug!(reason = reason.word(), "telling an Event: {}", in_words(&error));
+        if !self.events.tell(about, reason, note).await {
             self.metrics.error(Unwritten::Event);
         }
     }

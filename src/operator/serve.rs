@@ -2,7 +2,7 @@
 //! nothing new is led, but reviews are answered until the cluster knows of the end.
 
 use super::caches;
-use super::certs::{CertError, Files, Keeper, Place, Shown, Terms, server_config, watch_files};
+use super::certs::{CertError, Files, Keeper, Mounted, Place, Shown, Terms, server_config};
 use super::events::Events;
 use super::inject::Surroundings;
 use super::lease::{self, Leader};
@@ -212,11 +212,10 @@ impl Replica {
             Tls::Files(files) => {
                 // Whom the API server trusts is the affair of whoever wrote the files.
                 readiness.trust(true);
-                let files = files.clone();
-                tasks.spawn(async move {
-                    watch_files(files, limits::CERT_FILES_LOOK, (shown, readiness), metrics, &end).await;
-                });
-                None
+                let mounted = Mounted::new(files.clone(), self.host(), (shown, readiness), metrics);
+                let bundle = mounted.bundle();
+                tasks.spawn(async move { mounted.run(limits::CERT_FILES_LOOK, &end).await });
+                Some(bundle)
             }
             Tls::Off => {
                 readiness.certificate(true);
@@ -226,12 +225,16 @@ impl Replica {
         }
     }
 
+    /// By which the API server and the sidecars call the webhook.
+    fn host(&self) -> Option<String> {
+        self.settings.service.as_ref().map(|service| format!("{service}.{}.svc", self.namespace))
+    }
+
     fn around(&self, bundle: Option<watch::Receiver<String>>, cluster: &Arc<Cluster>) -> Around {
         let (settings, cluster) = (self.settings.clone(), Arc::clone(cluster));
         // A Pod's token is not sent in the clear.
         let reports = settings.progress && settings.tls != Tls::Off;
-        let url = settings.service.as_ref().filter(|_| reports);
-        let url = url.map(|service| format!("https://{service}.{}.svc:443/progress", self.namespace));
+        let url = self.host().filter(|_| reports).map(|host| format!("https://{host}:443/progress"));
         Box::new(move || {
             let trust = bundle.as_ref().filter(|_| url.is_some()).map(|bundle| bundle.borrow().clone());
             Surroundings {

@@ -2,15 +2,19 @@
 import json
 import pathlib
 import subprocess
+import threading
 
+import kinds
 import kube
+import rights
+from kinds import LABEL, create, pod, resource
 from kube import INIT, SIDECAR, expect, get, kubectl, run, until
-from scene import IDLE, IMAGE, set_app
+from scene import IMAGE
 from survival import same
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LABEL = "riotkit.org/volume-syncing-controller"
 CHART = ROOT / "charts" / "sidecar-injector"
+DEFINITION = "customresourcedefinition/podfilesystemsyncs.riotkit.org"
 
 
 def helm(*args, seconds=120):
@@ -21,43 +25,11 @@ def helm(*args, seconds=120):
     return done.stdout
 
 
-def resource(stage, **more):
-    """A PodFilesystemSync in the predecessor's words."""
-    spec = {
-        "podSelector": {"matchLabels": {"app": "app"}},
-        "localPath": "/data",
-        "remotePath": f"/{stage.remote}",
-        "syncOptions": {
-            "method": "scheduler",
-            "schedule": "@every 1m",
-            "restoreRemoteOnFirstRun": True,
-            "cleanUp": {"remote": True, "local": True},
-            "allowedDirections": {"toRemote": True, "fromRemote": True},
-        },
-        "envFromSecrets": [{"name": "volume-remote"}],
-        "automaticEncryption": {"enabled": True, "secretName": "app-key"},
-        **more,
-    }
-    return {"apiVersion": "riotkit.org/v1alpha1", "kind": "PodFilesystemSync", "metadata": {"name": "app"}, "spec": spec}
-
-
-def application():
-    """A Deployment that knows nothing of volumes that are kept, but for the label."""
-    locked = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
-    account = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
-    app = {"name": "app", "image": "busybox:1.37", "securityContext": locked, "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
-    pod = {"securityContext": account, "containers": [app], "volumes": [{"name": "data", "emptyDir": {}}]}
-    template = {"metadata": {"labels": {"app": "app", LABEL: "true"}}, "spec": pod}
-    spec = {"replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": "app"}}, "template": template}
-    objects = [{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app"}, "spec": spec}]
-    set_app(objects, IDLE)
-    return objects
-
-
-def pod_named(name, labels):
-    context = {"allowPrivilegeEscalation": False, "runAsNonRoot": True, "runAsUser": 10001, "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"}}
-    container = {"name": "app", "image": "busybox:1.37", "command": ["/bin/sleep", "1"], "securityContext": context}
-    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}})
+def release(verb, system, *more):
+    """Installs or upgrades, and waits until it is there."""
+    image, tag = IMAGE.rsplit(":", 1)
+    settings = ",".join([f"image.repository={image}", f"image.tag={tag}", "podSecurityContext.runAsUser=65532", *more])
+    helm(verb, "volumes", str(CHART), "--namespace", system, "--set", settings, "--wait", "--timeout", "90s")
 
 
 def condition(stage, kind):
@@ -66,23 +38,25 @@ def condition(stage, kind):
 
 
 def labelled(stage):
-    """A chart, a PodFilesystemSync and a label: an emptyDir outlives its Pod, encrypted with a key that nobody had to make"""
+    """A chart, a resource and a label: every kind of Pod has its data again, encrypted with a key that nobody had to make"""
     system = f"{stage.space}-system"
     kube.namespace(system, "restricted")
-    image, tag = IMAGE.rsplit(":", 1)
-    settings = [f"image.repository={image}", f"image.tag={tag}", "podSecurityContext.runAsUser=65532", "crds.keep=false"]
     try:
-        helm("install", "volumes", str(CHART), "--namespace", system, "--set", ",".join(settings), "--wait", "--timeout", "90s")
-        return keeps(stage, system)
+        release("install", system)
+        seen = [keeps(stage, system), kinds.dry(stage), kinds.wrong(stage), kinds.every_kind(stage)]
+        chart = rights.roles(system)
+        seen += [stays(stage, system), rights.named(stage, system, chart), comes_again(stage, system)]
+        return "; ".join(seen)
     finally:
         helm("uninstall", "volumes", "--namespace", system, "--ignore-not-found")
+        run("delete", DEFINITION, "--wait=false")
         run("delete", "namespace", system, "--wait=false")
 
 
 def keeps(stage, system):
-    code, _, err = run("-n", stage.space, "create", "--dry-run=server", "-f", "-", stdin=pod_named("early", {"app": "app", LABEL: "true"}))
+    code, _, err = create(stage.space, [pod("early", "app")], "--dry-run=server")
     expect(code != 0 and "there is no PodFilesystemSync" in err, f"a Pod that no resource describes: {err}")
-    stage.apply([resource(stage), *application()])
+    stage.apply([resource("app", stage.remote), kinds.deployment()])
     first = stage.ready()
     names = [one["name"] for one in stage.pod(first)["spec"]["initContainers"]]
     expect(names == [INIT, SIDECAR], f"the init containers are {names}")
@@ -98,16 +72,66 @@ def keeps(stage, system):
     again = kubectl("-n", stage.space, "get", "pod", second, "-o", "json")
     kubectl("-n", stage.space, "apply", "--dry-run=server", "-f", "-", stdin=again)
 
-    # Without the injector, labelled Pods are refused; others are nobody's business, the injector's own least.
+    # Without the injector, labelled Pods are refused; others are nobody's business, those of its own namespace least.
     kubectl("-n", system, "scale", "deployment", "--all", "--replicas=0")
     until("no injector", 60, lambda: not get(system, "pods")["items"])
-    code, _, err = run("-n", stage.space, "create", "-f", "-", stdin=pod_named("late", {"app": "app", LABEL: "true"}))
+    code, _, err = create(stage.space, [pod("late", "app")])
     expect(code != 0 and "inject.volume-syncing-controller.riotkit.org" in err, f"a labelled Pod without the injector: {err}")
-    kubectl("-n", stage.space, "create", "-f", "-", stdin=pod_named("other", {"app": "other"}))
+    other = pod("other", "other")
+    del other["metadata"]["labels"][LABEL]
+    for space, free in [(stage.space, other), (system, pod("own", "app"))]:
+        code, _, err = create(space, [free], "--dry-run=server")
+        expect(code == 0, f"without the injector, {free['metadata']['name']} is refused: {err}")
     kubectl("-n", system, "scale", "deployment", "--all", "--replicas=2")
     kubectl("-n", system, "rollout", "status", "deployment", "--timeout=60s", seconds=70)
     message = condition(stage, "EncryptionKeyReady").get("message", "")
     return f"{len(before)} lines are the same in the next Pod; the key's condition says: {message[:90]}…"
 
 
-PROOFS = [(labelled, 200)]
+def kept(stage):
+    """What no upgrade and no uninstallation may touch."""
+    things = [("podfilesystemsync", "app"), ("secret", "app-key"), ("pod", stage.ready())]
+    return kubectl("get", DEFINITION, "-o", "name"), [get(stage.space, *thing)["metadata"]["uid"] for thing in things]
+
+
+def authorities():
+    found = json.loads(kubectl("get", "mutatingwebhookconfiguration", "volumes-sidecar-injector-mutator", "-o", "json"))
+    return [one["clientConfig"].get("caBundle") for one in found["webhooks"]]
+
+
+def stays(stage, system):
+    before, trusted = kept(stage), authorities()
+    refused, asked, upgraded = [], [], threading.Event()
+
+    def ask():
+        while not upgraded.is_set():
+            code, _, err = create(stage.space, [pod("meanwhile", "app")], "--dry-run=server")
+            asked.append(code)
+            refused.extend([err] if code else [])
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        release("upgrade", system, "log.level=debug")
+    finally:
+        upgraded.set()
+        asking.join()
+    expect(asked and not refused, f"during the upgrade {len(refused)} of {len(asked)} Pods were refused: {refused[:1]}")
+    expect((kept(stage), authorities()) == (before, trusted), "the upgrade exchanged something")
+    helm("uninstall", "volumes", "--namespace", system, "--wait", "--timeout", "60s")
+    expect(kept(stage) == before, "the uninstallation took something")
+    code, out, err = run("-n", stage.space, "create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(pod("free", "app")))
+    expect(code == 0 and "initContainers" not in json.loads(out)["spec"], f"a labelled Pod after the uninstallation: {out[:300]}{err}")
+    return f"{len(asked)} Pods were admitted during an upgrade; it and an uninstallation left resources, key and Pods alone"
+
+
+def comes_again(stage, system):
+    first = stage.ready()
+    before = stage.describe(first)
+    release("install", system)
+    stage.delete(first)
+    same(before, stage.describe(stage.ready(but=first)), "after another installation, the next Pod's volume differs")
+    return "an installation over what was left goes on with it"
+
+
+PROOFS = [(labelled, 320)]

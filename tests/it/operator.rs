@@ -4,6 +4,7 @@ mod caller;
 mod certs;
 mod cluster;
 mod crd;
+mod crowd;
 mod inject;
 mod lease;
 mod progress;

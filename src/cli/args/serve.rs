@@ -12,7 +12,7 @@ pub struct Serve {
     /// Certificates of our own, kept in a Secret and renewed (self), mounted ones (files), or none (off) [default: off, or files with --tls]
     #[arg(long, env = "TLS_MODE", value_name = "MODE")]
     pub tls_mode: Option<String>,
-    /// With --tls-mode files: the certificate, in PEM [default: /etc/admission-webhook/tls/tls.crt]
+    /// With --tls-mode files: the certificate, in PEM; `ca.crt` beside it says whom sidecars trust [default: /etc/admission-webhook/tls/tls.crt]
     #[arg(long, env = "TLS_CRT_PATH", value_name = "PATH")]
     pub tls_crt: Option<String>,
     /// With --tls-mode files: its key, in PEM [default: /etc/admission-webhook/tls/tls.key]

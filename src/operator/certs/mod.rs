@@ -6,12 +6,13 @@ mod keeper;
 mod own;
 mod validity;
 
-pub use files::{Files, watch_files};
+pub use files::{Files, Mounted};
 pub use keeper::{Keeper, Place};
 pub use own::Terms;
 
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
+use data_encoding::BASE64_MIME;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{self, CryptoProvider};
@@ -51,6 +52,14 @@ pub enum CertError {
         path: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// They do not vouch for the certificate.
+    #[error("'{what}' does not vouch for the certificate under the name {name}, or not now")]
+    Stranger {
+        /// Where the authorities lie.
+        what: String,
+        /// By which the webhook is called.
+        name: String,
     },
     /// The library did not sign.
     #[error("making a certificate: {cause}")]
@@ -138,6 +147,14 @@ fn provider() -> Arc<CryptoProvider> {
 /// The certificates of a text, as far as it can be read.
 fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
     CertificateDer::pem_slice_iter(pem.as_bytes()).map_while(Result::ok).collect()
+}
+
+/// Certificates as a text that holds nothing else.
+fn in_pem(certificates: &[CertificateDer<'_>]) -> String {
+    let one = |der: &CertificateDer<'_>| {
+        format!("-----BEGIN CERTIFICATE-----\r\n{}-----END CERTIFICATE-----\r\n", BASE64_MIME.encode(der))
+    };
+    certificates.iter().map(one).collect()
 }
 
 /// Whether a client that trusts these authorities, and asks for that name, takes the certificate at that time.

@@ -34,6 +34,8 @@ use serde_json::Value;
 const STATUS_VERSION: u64 = 1;
 /// What a Pod gets that names no grace period (Kubernetes).
 const USUAL_GRACE_SECONDS: i64 = 30;
+/// The containers are told of no longer one: they reckon with moments that exist.
+const MOST_GRACE_SECONDS: i64 = u32::MAX as i64;
 
 /// What the controller knows and the Pod does not say.
 #[derive(Debug, Clone, Default)]
@@ -196,7 +198,8 @@ fn want(
     }
     let restores = options.directions().from_remote && (options.restore_remote_on_first_run || is_known(pod, sync, &remote));
     let volume = volumes::find(pod, &local, restores)?;
-    let grace = grace_seconds(pod).max(options.termination_grace_period_seconds.unwrap_or_default());
+    let least = options.termination_grace_period_seconds.unwrap_or_default().min(MOST_GRACE_SECONDS);
+    let grace = grace_seconds(pod).max(least);
     let frame =
         Frame { pod, sync, surroundings, templates: &templates, local: &local, remote: &remote, volume: &volume, grace, kind };
     let parts = containers::parts(&frame, restores && !is_manual(RESTORE_CONTAINER), pushes && !is_manual(SIDECAR_CONTAINER))?;
@@ -346,5 +349,6 @@ fn keeps_running(pod: &Value) -> bool {
 }
 
 fn grace_seconds(pod: &Value) -> i64 {
-    pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(USUAL_GRACE_SECONDS)
+    let written = pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
+    written.unwrap_or(USUAL_GRACE_SECONDS).clamp(0, MOST_GRACE_SECONDS)
 }

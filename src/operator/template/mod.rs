@@ -2,7 +2,7 @@
 //!
 //! Whoever may write a resource or a Pod may write a template or what it reads, and it is carried out inside the controller. So it
 //! sees the Pod's metadata and spec and nothing else; it can read no file and include no other template; its steps and its length
-//! are bounded; and nothing in it can grow what it holds: no assignments, no multiplication.
+//! are bounded; and nothing in it can grow what it holds: no assignments, no multiplication, no more than a few texts joined.
 //!
 //! What a template takes from the Pod stays text for the kubelet, which expands `$(NAME)` in arguments and variables: each `$` is
 //! doubled. Only the name of a Pod that has none yet becomes such a reference, by intention.
@@ -10,19 +10,23 @@
 mod view;
 
 use self::view::{Missed, Unnamed};
+use minijinja::machinery::{Token, tokenize};
 use minijinja::value::{StringInput, Value as Shown, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, filters};
 use serde_json::Value;
+use std::io;
 use std::sync::Arc;
 
 /// A template, and any one text that it reads, is no longer; so that whatever one expression puts together stays small.
 const TEMPLATE_BYTES: usize = 4 << 10;
 /// What comes out is no longer.
 const TEXT_BYTES: usize = 64 << 10;
-/// A template takes no more steps.
+/// A template takes no more steps, and sees no more keys of labels and annotations.
 const STEPS: u64 = 20_000;
-/// Tags that neither assign nor load.
-const TAGS: [&str; 8] = ["if", "elif", "else", "endif", "for", "endfor", "raw", "endraw"];
+/// A template joins no more texts: what one expression puts together is copied at each join.
+const JOINS: usize = 16;
+/// Tags that neither assign nor load; raw is none, but a way to write text.
+const TAGS: [&str; 6] = ["if", "elif", "else", "endif", "for", "endfor"];
 
 /// Why a template comes to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +40,14 @@ pub enum TemplateError {
     /// It multiplies.
     #[error("it multiplies; templates do not calculate with '*'. In a text, {{% raw %}}…{{% endraw %}} keeps braces as they are")]
     Multiplies,
+    /// It has what would be a slice or a map.
+    #[error(
+        "it has a ':' outside of a text: there are no slices and no maps, and the argument of a filter stands in brackets, as in default(\"text\")"
+    )]
+    Colon,
+    /// It joins many texts.
+    #[error("it joins more than {JOINS} texts with '~' or '+'; what stands between two expressions is joined by itself")]
+    Joins,
     /// A dollar stands before an expression, so that the two could become a reference for the kubelet.
     #[error("a '$' stands directly before an expression: what follows could become the name of a variable")]
     Dollar,
@@ -91,7 +103,9 @@ impl Templates {
         check(source)?;
         let missed = Arc::new(Missed::default());
         let pod = view::pod(&self.root, &missed);
-        let rendered = environment(undefined).render_str(source, minijinja::context! { pod => pod });
+        let (environment, mut out) = (environment(undefined), Bounded::default());
+        let template = environment.template_from_str(source).map_err(|error| language(&error))?;
+        let rendered = template.render_captured_to(minijinja::context! { pod => pod }, &mut out);
         if let Some(what) = missed.no_text() {
             return Err(TemplateError::NoText(what));
         }
@@ -99,10 +113,8 @@ impl Templates {
             return Err(TemplateError::Unnamed);
         }
         match rendered {
-            Ok(text) if text.len() > TEXT_BYTES => {
-                Err(TemplateError::Language(format!("it comes to more than {TEXT_BYTES} bytes")))
-            }
-            Ok(text) => Ok(text),
+            _ if out.is_full => Err(TemplateError::Language(format!("it comes to more than {TEXT_BYTES} bytes"))),
+            Ok(_) => String::from_utf8(out.text).map_err(|error| TemplateError::Language(error.to_string())),
             Err(error) if error.kind() == ErrorKind::UndefinedError => {
                 Err(missed.last().map_or_else(|| language(&error), TemplateError::Missing))
             }
@@ -116,31 +128,52 @@ pub fn is_template(source: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|mark| source.contains(mark))
 }
 
-/// Refuses what could make a template large or let it reach further, before anything of it is read.
+/// What comes out, as far as it may.
+#[derive(Default)]
+struct Bounded {
+    text: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.text.len() + more.len() > TEXT_BYTES {
+            self.is_full = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.text.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Refuses what could make a template large or let it reach further, before anything of it is carried out. The language itself
+/// says what is an operator and what a text. A slice makes it panic where the text is empty.
 fn check(source: &str) -> Result<(), TemplateError> {
     if source.len() > TEMPLATE_BYTES {
         return Err(TemplateError::Long(source.len()));
     }
     for (at, _) in source.match_indices('{') {
-        let (before, after) = (&source[..at], &source[at + 1..]);
-        let Some(kind) = after.chars().next().filter(|kind| "{%#".contains(*kind)) else { continue };
-        if before.trim_end().ends_with('$') {
+        if source[at + 1..].starts_with(['{', '%', '#']) && source[..at].trim_end().ends_with('$') {
             return Err(TemplateError::Dollar);
         }
-        let inner = after[1..].trim_start_matches(['-', '+']).trim_start();
-        if kind == '%' {
-            let tag: String = inner.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if !TAGS.contains(&tag.as_str()) {
-                return Err(TemplateError::Tag(tag));
-            }
-        }
-        // Up to the end of the expression, or of the source: a text with a closing mark inside only makes this longer.
-        let end = if kind == '%' { "%}" } else { "}}" };
-        if kind != '#' && inner.split(end).next().is_some_and(|expression| expression.contains('*')) {
-            return Err(TemplateError::Multiplies);
-        }
     }
-    Ok(())
+    let (mut joins, mut begins_tag) = (0, false);
+    for token in tokenize(source, false, Default::default()) {
+        let (token, _) = token.map_err(|error| language(&error))?;
+        match token {
+            Token::Mul | Token::Pow => return Err(TemplateError::Multiplies),
+            Token::Colon => return Err(TemplateError::Colon),
+            Token::Tilde | Token::Plus => joins += 1,
+            Token::Ident(tag) if begins_tag && !TAGS.contains(&tag) => return Err(TemplateError::Tag(tag.to_owned())),
+            _ => {}
+        }
+        begins_tag = matches!(token, Token::BlockStart);
+    }
+    if joins > JOINS { Err(TemplateError::Joins) } else { Ok(()) }
 }
 
 fn environment(undefined: UndefinedBehavior) -> Environment<'static> {

@@ -1,11 +1,11 @@
 //! The Pod as templates see it: read only, by the names of its JSON and by those of Go, which the predecessor's templates use.
 
-use super::TEMPLATE_BYTES;
+use super::{STEPS, TEMPLATE_BYTES};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value as Shown};
 use minijinja::{Error, ErrorKind, State};
 use serde_json::Value;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fields whose keys are the user's own words: they have one spelling.
@@ -31,6 +31,7 @@ const MISSED: usize = 16;
 pub(super) struct Missed {
     absent: Mutex<Vec<String>>,
     no_text: Mutex<Option<String>>,
+    listed: AtomicU64,
     /// The name of a Pod that has none yet was put to a use that needs it.
     name: AtomicBool,
 }
@@ -44,6 +45,12 @@ impl Missed {
     /// An object that was taken for a text.
     pub(super) fn no_text(&self) -> Option<String> {
         self.no_text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether so many keys may still be listed: a Pod may have thousands, and each loop lists them all.
+    fn may_list(&self, keys: usize) -> bool {
+        let keys = u64::try_from(keys).unwrap_or(STEPS);
+        self.listed.fetch_add(keys, Ordering::Relaxed).saturating_add(keys) <= STEPS
     }
 
     /// Whether something was made of a name that is not there yet.
@@ -231,8 +238,9 @@ impl Object for Part {
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         match self.value() {
             Some(Value::Array(items)) => Enumerator::Seq(items.len()),
-            Some(Value::Object(fields)) if self.has_own_words() => {
-                Enumerator::Values(fields.keys().map(|key| Shown::from(key.as_str())).collect())
+            Some(Value::Object(fields)) if self.has_own_words() && self.missed.may_list(fields.len()) => {
+                let keys = fields.keys().filter(|key| key.len() <= TEMPLATE_BYTES);
+                Enumerator::Values(keys.map(|key| Shown::from(key.as_str())).collect())
             }
             _ => Enumerator::NonEnumerable,
         }

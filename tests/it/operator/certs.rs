@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-use volume_syncing_controller::operator::certs::{Files, Keeper, Place, Shown, Terms, server_config, watch_files};
+use volume_syncing_controller::operator::certs::{Files, Keeper, Mounted, Place, Shown, Terms, server_config};
 use volume_syncing_controller::operator::readiness::Readiness;
 use volume_syncing_controller::operator::web::{self, Front, Site};
 use volume_syncing_controller::runtime::Stop;
@@ -266,7 +266,7 @@ fn outlived() -> (Value, String) {
 }
 
 /// An authority, and what it signed for the name, with its key.
-fn elsewhere() -> (String, String, String) {
+pub fn elsewhere() -> (String, String, String) {
     let (ca_key, key) = (rcgen::KeyPair::generate().expect("a key"), rcgen::KeyPair::generate().expect("a key"));
     let mut ca = rcgen::CertificateParams::default();
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -277,40 +277,83 @@ fn elsewhere() -> (String, String, String) {
 }
 
 /// Lays files into a folder as the kubelet does: a link to a folder is exchanged.
-fn mount(folder: &Path, generation: usize, certificate: &str, key: &str) {
-    let data = folder.join(format!("..{generation}"));
-    std::fs::create_dir(&data).expect("a folder");
-    std::fs::write(data.join("tls.crt"), certificate).expect("a file");
-    std::fs::write(data.join("tls.key"), key).expect("a file");
-    symlink(format!("..{generation}"), folder.join("..new")).expect("a link");
-    std::fs::rename(folder.join("..new"), folder.join("..data")).expect("an exchange");
-    for name in ["tls.crt", "tls.key"] {
+fn mount(folder: &Path, files: &[(&str, &str)]) {
+    let data = tempfile::Builder::new().prefix("..").tempdir_in(folder).expect("a folder").keep();
+    for (name, content) in files {
+        std::fs::write(data.join(name), content).expect("a file");
         // They are there from the second time on.
         let _ = symlink(format!("..data/{name}"), folder.join(name));
     }
+    symlink(data.file_name().expect("a name"), folder.join("..new")).expect("a link");
+    std::fs::rename(folder.join("..new"), folder.join("..data")).expect("an exchange");
+}
+
+/// A replica that shows what is mounted in a folder, and whom it says to trust.
+fn mounted(folder: &Path) -> (Replica, watch::Receiver<String>) {
+    let files = Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+    let (tell, told) = std::sync::mpsc::channel();
+    let replica = Replica::start(move |shown, readiness, metrics, stop| {
+        readiness.trust(true);
+        let mounted = Mounted::new(files, Some(NAME.to_string()), (shown, readiness), metrics);
+        tell.send(mounted.bundle()).expect("somebody waits");
+        async move { mounted.run(Duration::from_millis(10), &stop).await }
+    });
+    (replica, told.recv().expect("a bundle"))
 }
 
 #[test]
 fn mounted_certificates_are_exchanged_and_broken_ones_are_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = Files { certificate: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
-    let replica = Replica::start(|shown, readiness, metrics, stop| async move {
-        readiness.trust(true);
-        watch_files(files, Duration::from_millis(10), (shown, readiness), metrics, &stop).await;
-    });
+    let (replica, _) = mounted(folder.path());
     assert!(!replica.is_trusted() || folder.path().join("tls.crt").exists(), "there is nothing yet");
     let [first, second] = [elsewhere(), elsewhere()];
-    mount(folder.path(), 1, &first.1, &first.2);
+    let lay = |certificate: &str, key: &str| mount(folder.path(), &[("tls.crt", certificate), ("tls.key", key)]);
+    lay(&first.1, &first.2);
     until("the first is shown", || replica.is_trusted() && Caller::new(replica.address, &first.0).shakes_hands().is_ok());
-    mount(folder.path(), 2, &second.1, &second.2);
+    lay(&second.1, &second.2);
     until("the second is shown", || Caller::new(replica.address, &second.0).shakes_hands().is_ok());
-    for (generation, certificate, key) in [(3, &first.1, &second.2), (4, &"nonsense".to_string(), &first.2)] {
-        mount(folder.path(), generation, certificate, key);
-        std::fs::write(folder.path().join("tls.key"), key).expect("a file");
+    for (certificate, key) in [(first.1.as_str(), &second.2), ("nonsense", &first.2)] {
+        lay(certificate, key);
         for _ in 0..10 {
             Caller::new(replica.address, &second.0).shakes_hands().expect("the second is still shown");
         }
     }
-    mount(folder.path(), 5, &first.1, &first.2);
+    lay(&first.1, &first.2);
     until("the first is back", || Caller::new(replica.address, &first.0).shakes_hands().is_ok());
+}
+
+#[test]
+fn the_authority_beside_a_mounted_certificate_is_told_as_long_as_it_vouches() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (replica, bundle) = mounted(folder.path());
+    let [first, second] = [elsewhere(), elsewhere()];
+    let lay = |pair: &(String, String, String), authority: Option<&str>| {
+        let files = [("tls.crt", pair.1.as_str()), ("tls.key", &pair.2)];
+        mount(folder.path(), &files.into_iter().chain(authority.map(|text| ("ca.crt", text))).collect::<Vec<_>>());
+    };
+    let is_told = || {
+        let bundle = bundle.borrow().clone();
+        !bundle.is_empty() && Caller::new(replica.address, &bundle).shakes_hands().is_ok()
+    };
+    // What else lies in the file, a key at worst, does not go into Pods.
+    lay(&first, Some(&format!("# ours\n{}{}", first.2, first.0)));
+    until("the first authority is told", is_told);
+    assert!(!bundle.borrow().contains("PRIVATE KEY") && !bundle.borrow().contains("ours"));
+    lay(&second, Some(&second.0));
+    until("the second authority is told", is_told);
+    let before = bundle.borrow().clone();
+    for wrong in [first.0.as_str(), "nonsense"] {
+        lay(&second, Some(wrong));
+        // The second look after that began after it.
+        for _ in 0..2 {
+            replica.readiness.certificate(false);
+            until("it looked", || replica.is_trusted());
+        }
+        assert_eq!(*bundle.borrow(), before, "whom it cannot trust, nobody is told to trust");
+    }
+    lay(&second, None);
+    until("nobody is named", || bundle.borrow().is_empty());
+    Caller::new(replica.address, &second.0).shakes_hands().expect("the certificate is still shown");
+    lay(&second, Some(&format!("{}{}", first.0, second.0)));
+    until("both are told", || bundle.borrow().matches("BEGIN CERTIFICATE").count() == 2);
 }

@@ -471,6 +471,27 @@ fn what_other_mutators_add_stays_and_what_they_change_is_mended() {
 }
 
 #[test]
+fn a_grace_period_that_no_clock_can_reckon_with_is_told_as_one_that_it_can() {
+    let mut case = case("replica");
+    for (of_pod, of_sync, told) in [
+        (json!(i64::MAX), None, "4294967295"),
+        (json!(-5), None, "0"),
+        (json!(10), Some(i64::MAX), "4294967295"),
+        (json!(60), Some(90), "90"),
+    ] {
+        case.pod["spec"]["terminationGracePeriodSeconds"] = of_pod.clone();
+        case.sync.spec.sync_options.termination_grace_period_seconds = of_sync;
+        let once = patched(&case.pod, &case.inject(&case.pod).expect("injected"));
+        let sidecar = list(&once, "initContainers").into_iter().find(|one| one["name"] == "volume-syncing-sidecar");
+        let told_to = env(sidecar.expect("a sidecar"));
+        assert_eq!(told_to["VSC_TERMINATION_GRACE_SECONDS"], told, "{of_pod} {of_sync:?}");
+        let raised = of_sync.map_or(of_pod, |_| told.parse::<i64>().expect("a number").into());
+        assert_eq!(once["spec"]["terminationGracePeriodSeconds"], raised);
+        assert_eq!(case.inject(&once).expect("injected").patch, []);
+    }
+}
+
+#[test]
 fn a_mount_that_changes_keeps_nothing_of_what_it_was() {
     let mut case = case("replica");
     case.pod["spec"]["containers"][0]["volumeMounts"] =
