@@ -165,7 +165,6 @@ fn a_name_that_is_not_made_yet_is_written_whole_or_not_at_all() {
         "pod.Labels.none | default(pod.Name) | lower",
         "[pod.Name] | first | upper",
         "[pod.Name] | length",
-        "{'a': pod.Name}.a ~ ''",
         "[pod.Name]",
         "'x-' ~ pod.Name",
         "pod.Name ~ 'x'",
