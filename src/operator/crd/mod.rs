@@ -226,7 +226,7 @@ pub struct HealthCheck {
 
 impl Default for HealthCheck {
     fn default() -> HealthCheck {
-        HealthCheck { failure_threshold: 3, effect: Effect::None }
+        HealthCheck { failure_threshold: 5, effect: Effect::Liveness }
     }
 }
 
@@ -234,10 +234,10 @@ impl Default for HealthCheck {
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Effect {
     #[allow(missing_docs, reason = "a doc comment would turn the schema's list of words into alternatives")]
-    #[default]
     None,
     #[allow(missing_docs, reason = "as above")]
     Readiness,
     #[allow(missing_docs, reason = "as above")]
+    #[default]
     Liveness,
 }

@@ -151,25 +151,24 @@ fn sidecar_container(frame: &Frame<'_>, after_restore: bool, port: Option<u16>) 
     if let Some(port) = port {
         container["ports"] = json!([{"name": METRICS_PORT_NAME, "containerPort": port, "protocol": "TCP"}]);
     }
-    let mut probe = json!({
-        "exec": {"command": [PROGRAM, "health", "--check=sync"]},
+    // The sidecar itself counts the failures; where nothing is started again for it, one answer is enough.
+    match frame.sync.spec.health_check.unwrap_or_default().effect {
+        Effect::Readiness => container["readinessProbe"] = probe("--check=sync", 1),
+        // A stall, too, is cured by a new start.
+        Effect::Liveness => container["livenessProbe"] = probe("--check=live", 3),
+        Effect::None => {}
+    }
+    Ok(container)
+}
+
+fn probe(check: &str, failures: u32) -> Value {
+    json!({
+        "exec": {"command": [PROGRAM, "health", check]},
         "initialDelaySeconds": 10,
         "periodSeconds": 30,
         "timeoutSeconds": 5,
-    });
-    match frame.sync.spec.health_check.map(|check| check.effect) {
-        // The sidecar itself counts the failures; one answer is enough.
-        Some(Effect::Readiness) => {
-            probe["failureThreshold"] = 1.into();
-            container["readinessProbe"] = probe;
-        }
-        Some(Effect::Liveness) => {
-            probe["failureThreshold"] = 3.into();
-            container["livenessProbe"] = probe;
-        }
-        Some(Effect::None) | None => {}
-    }
-    Ok(container)
+        "failureThreshold": failures,
+    })
 }
 
 fn sidecar_args(frame: &Frame<'_>, port: Option<u16>) -> Result<Vec<String>, Refusal> {
