@@ -4,6 +4,9 @@
 use crate::contract::env::POD_NAME;
 use std::collections::BTreeSet;
 
+/// What the kubelet puts the Pod's name in place of.
+pub const NAME_REFERENCE: &str = "$(POD_NAME)";
+
 /// The text with the variables that are known here; others stay as they are written.
 pub fn expand<'a>(text: &'a str, mut variable: impl FnMut(&'a str) -> Option<String>) -> String {
     let mut expanded = String::new();
@@ -28,6 +31,11 @@ pub fn expand<'a>(text: &'a str, mut variable: impl FnMut(&'a str) -> Option<Str
 /// The text as it comes out in the Pod of that name.
 pub fn in_pod(text: &str, name: &str) -> String {
     expand(text, |variable| (variable == POD_NAME).then(|| name.to_owned()))
+}
+
+/// Whether the Pod's name is part of the text.
+pub fn has_pod_name(text: &str) -> bool {
+    variables(text).contains(POD_NAME)
 }
 
 /// The variables that a text names.

@@ -7,7 +7,7 @@ use crate::contract::env;
 use crate::contract::kubernetes::{KEY_ENTRY, METRICS_PORT_NAME, PROGRAM, RESTORE_CONTAINER, SIDECAR_CONTAINER};
 use crate::cycle::Schedule;
 use crate::operator::crd::{Effect, Method, PodFilesystemSync};
-use crate::operator::expansion::variables;
+use crate::operator::expansion::{NAME_REFERENCE, has_pod_name};
 use crate::operator::template::{Templates, is_template};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
@@ -17,8 +17,6 @@ const SILENCE_MARGIN_SECONDS: i64 = 5;
 /// How long a restore waits for a predecessor's silence by itself (the command line's defaults).
 const USUAL_SILENCE_SECONDS: i64 = 20;
 const USUAL_TIMEOUT_SECONDS: i64 = 120;
-/// What a template makes of the name of a Pod that has none yet.
-const NAME_REFERENCE: &str = "$(POD_NAME)";
 /// With fsnotify, the least time between two syncs where none is said.
 const USUAL_INTERVAL: &str = "10s";
 
@@ -234,14 +232,13 @@ fn own_env(frame: &Frame<'_>) -> Result<Vec<Value>, Refusal> {
         };
         values.push((name.as_str(), source.as_str(), value));
     }
-    let is_named = |text: &str| variables(text).contains(env::POD_NAME);
     let own = values.iter().position(|(name, ..)| *name == env::POD_NAME).map(|at| values.remove(at));
     let own = own.filter(|(_, _, value)| *value != NAME_REFERENCE);
     if let Some((_, _, value)) = &own {
         let remote = (spec.remote_path.as_str(), frame.remote);
         let mut texts = values.iter().map(|(_, source, value)| (*source, value.as_str())).chain([remote]);
         // A Pod that has no name yet would get this value where a template asks for the name.
-        if is_named(value) || texts.any(|(source, text)| is_named(text) && !is_named(source)) {
+        if has_pod_name(value) || texts.any(|(source, text)| has_pod_name(text) && !has_pod_name(source)) {
             return Err(Refusal::Field("env.POD_NAME", value.clone(), "left out: templates need it for the Pod's own name"));
         }
     }

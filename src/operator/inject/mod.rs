@@ -25,7 +25,7 @@ use crate::contract::kubernetes::{
 };
 use crate::cycle::Schedule;
 use crate::operator::crd::{Method, Native, PodFilesystemSync};
-use crate::operator::expansion::{in_pod, variables};
+use crate::operator::expansion::{has_pod_name, in_pod, variables};
 use crate::operator::template::Templates;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -210,7 +210,7 @@ fn want(
             .iter()
             .map(|name| format!("container {name} is the Pod's own and stays as it is: remove it to get the controller's")),
     );
-    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !variables(&remote).contains(POD_NAME), restores));
+    warnings.extend(warnings_of(pod, sync, surroundings, kind, pushes && !has_pod_name(&remote), restores));
 
     let volumes = match parts.restore.is_some() || parts.sidecar.is_some() {
         true => volumes::ours(pod, &volume, surroundings)?,
@@ -269,7 +269,7 @@ fn kind(
 /// Whether this remote path ever held all of a directory. That of a Pod that has no name yet, and is named by it, is a new one.
 fn is_known(pod: &Value, sync: &PodFilesystemSync, remote: &str) -> bool {
     let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    if name.is_empty() && variables(remote).contains(POD_NAME) {
+    if name.is_empty() && has_pod_name(remote) {
         return false;
     }
     let path = in_pod(remote, name);

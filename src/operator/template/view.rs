@@ -1,6 +1,7 @@
 //! The Pod as templates see it: read only, by the names of its JSON and by those of Go, which the predecessor's templates use.
 
 use super::{STEPS, TEMPLATE_BYTES};
+use crate::operator::expansion::NAME_REFERENCE;
 use minijinja::value::{Enumerator, Object, ObjectRepr, Value as Shown};
 use minijinja::{Error, ErrorKind, State};
 use serde_json::Value;
@@ -21,8 +22,6 @@ const EMBEDDED: [&str; 8] = [
     "EphemeralContainerCommon",
     "ResizePolicy",
 ];
-/// What the kubelet puts the Pod's name in place of.
-const POD_NAME: &str = "$(POD_NAME)";
 /// What is remembered of what was not found.
 const MISSED: usize = 16;
 
@@ -84,7 +83,7 @@ impl Unnamed {
     pub(super) fn write(value: &Shown) -> Option<&'static str> {
         value.downcast_object_ref::<Unnamed>().map(|unnamed| {
             unnamed.settle();
-            POD_NAME
+            NAME_REFERENCE
         })
     }
 
