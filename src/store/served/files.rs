@@ -3,7 +3,6 @@
 use super::super::error::{Act, Asked, StoreError};
 use super::super::http::Exchange;
 use super::super::objects::{About, Fetched, Mark, Object, give_up, part_bytes};
-use super::keystone::no_log_in;
 use super::segments::SEGMENTS;
 use super::{Recorded, Served};
 use crate::runtime::limits;
@@ -45,8 +44,7 @@ impl Served {
     ) -> Result<(), StoreError> {
         let below = self.folder(&asked.key);
         let base = if self.prefix.is_empty() { String::new() } else { format!("{}/", self.prefix) };
-        let recorded = self.recorded().await;
-        let Recorded { operator, exchange, .. } = recorded.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))?;
+        let Recorded { operator, exchange, .. } = self.recorded_for(asked).await?;
         let path = if below.is_empty() { "/" } else { &below };
         let failed = |error: opendal::Error| self.judged(asked, &error, &Exchange::take(&exchange));
         let options = ListOptions { recursive: true, ..ListOptions::default() };
@@ -154,8 +152,7 @@ impl Served {
             return Ok(None);
         }
         let part = part.max(part_bytes(0));
-        let recorded = self.recorded().await;
-        let Recorded { operator, exchange, .. } = recorded.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))?;
+        let Recorded { operator, exchange, .. } = self.recorded_for(asked).await?;
         let retry = RetryLayer::new().with_max_times(limits::PART_TRIES as usize - 1).with_jitter();
         let retry = retry.with_min_delay(limits::RETRY_WAIT).with_max_delay(limits::RETRY_WAIT_MAX);
         let concurrent = (limits::UPLOAD_PARTS_BYTES / part).max(1);

@@ -158,6 +158,11 @@ impl Served {
         Ok(Recorded { operator: operator.with_context(context), exchange, address })
     }
 
+    /// The same for one request, with what is wrong in words.
+    async fn recorded_for(&self, asked: &Asked) -> Result<Recorded, StoreError> {
+        self.recorded().await.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))
+    }
+
     fn transport(&self) -> (Recording, Arc<Mutex<Exchange>>) {
         let exchange = Arc::new(Mutex::new(Exchange::default()));
         let transport = Recording {

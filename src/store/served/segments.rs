@@ -2,7 +2,6 @@
 
 use super::super::error::{Asked, StoreError};
 use super::super::http::Exchange;
-use super::keystone::no_log_in;
 use super::{Recorded, Served};
 use bytes::Bytes;
 use http::{Method, Request};
@@ -38,9 +37,7 @@ impl Served {
     /// What a store says of an object in parts itself, or only that it is one; nothing where it is none.
     async fn named(&self, asked: &Asked, operation: Operation) -> Result<Option<Bytes>, StoreError> {
         let _slot = self.slots.acquire().await;
-        let recorded = self.recorded().await;
-        let Recorded { operator, exchange, address } =
-            recorded.map_err(|exchange| self.judged(asked, &no_log_in(), &exchange))?;
+        let Recorded { operator, exchange, address } = self.recorded_for(asked).await?;
         let (config, _) = self.operator.current();
         let path = percent_encode_path(&format!("{}/{}", config.container, self.path(&asked.key)));
         let url = format!("{}/{path}?multipart-manifest=get", address.trim_end_matches('/'));
