@@ -1,7 +1,6 @@
 //! Deleting objects that are no longer needed, with all that the store keeps of them.
 
-use super::error::Act;
-use super::error::Asked;
+use super::error::{Act, Asked};
 use super::{Backend, Bucket, StoreError};
 use crate::runtime::{Stop, compute, limits};
 use opendal::raw::Operation;
@@ -34,22 +33,23 @@ impl Bucket {
             }
         }
         for object in objects {
-            let key = &object.key;
-            if let Backend::Files(server) = &self.inner.backend {
-                let asked = self.asked(Act::Delete, key)?;
-                self.count(Operation::Delete, 0);
-                self.tries(stop, &asked, || server.delete_with_folders(&asked)).await?;
-            } else if let Backend::Local(local) = &self.inner.backend {
-                stop.check().map_err(|_| {
-                    StoreError::Stopped(Box::new(Asked { act: Act::Delete, key: key.clone(), place: self.describe() }))
-                })?;
-                self.count(Operation::Delete, 0);
-                let (local, asked) = (local.clone(), self.asked(Act::Delete, key)?);
-                compute("delete a file", move || local.delete_with_folders(&asked)).await?;
-            } else {
-                let parts = self.parts_of(stop, object).await?;
-                self.delete(stop, key).await?;
-                self.delete_parts(stop, parts).await?;
+            let asked = self.asked(Act::Delete, &object.key)?;
+            match &self.inner.backend {
+                Backend::Files(server) => {
+                    self.count(Operation::Delete, 0);
+                    self.tries(stop, &asked, || server.delete_with_folders(&asked)).await?;
+                }
+                Backend::Local(local) => {
+                    stop.check().map_err(|_| StoreError::Stopped(Box::new(asked.clone())))?;
+                    self.count(Operation::Delete, 0);
+                    let local = local.clone();
+                    compute("delete a file", move || local.delete_with_folders(&asked)).await?;
+                }
+                Backend::S3(_) | Backend::Served(_) | Backend::Memory(_) => {
+                    let parts = self.parts_of(stop, object).await?;
+                    self.delete(stop, &object.key).await?;
+                    self.delete_parts(stop, parts).await?;
+                }
             }
         }
         Ok(())
