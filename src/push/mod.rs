@@ -115,10 +115,9 @@ impl Pass {
 }
 
 /// Whether a pass is the last one of its process, after which the next writer need not wait.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub enum Last {
     /// Others follow.
-    #[default]
     No,
     /// None follows.
     Yes,
